@@ -1,0 +1,285 @@
+//! `GET /metrics`: the counters of the data path, and how rollouts, pools and the store stand.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use super::routes::App;
+use crate::control::RolloutView;
+use crate::live::{EndpointView, PoolView};
+use crate::rollout::gate::{ArmFigures, Cause, Phase};
+use crate::rollout::name::Arm;
+use crate::telemetry::prometheus::{self, Exposition};
+
+pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
+    let mut out = Exposition::new();
+    out.gauge("serin_build_info", "1, with the version as a label.")
+        .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    app.telemetry.expose(&mut out);
+    let rollouts = app.control.rollouts();
+    let views: Vec<&RolloutView> = rollouts.values().map(|view| &**view).collect();
+    state(&views, &mut out);
+    figures(&views, &mut out);
+    pools(&app.control.pools(), &mut out);
+    ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], out.finish())
+}
+
+/// What a gauge of a rollout shows.
+type OfRollout = fn(&RolloutView) -> f64;
+
+const GAUGES: [(&str, &str, OfRollout); 9] = [
+    (
+        "serin_rollout_weight",
+        "Share of learners on canary that is in force, 0 to 1.",
+        |view| view.shares()[1],
+    ),
+    (
+        "serin_rollout_weight_decided",
+        "The same as last decided; it may wait for the journal.",
+        |view| view.status.weight.share(),
+    ),
+    (
+        "serin_rollout_run",
+        "Number of the present or last run; 0 before any.",
+        |view| view.status.run as f64,
+    ),
+    (
+        "serin_rollout_stage",
+        "Number of the present stage, 1 = the first; 0 outside a run.",
+        |view| {
+            view.status
+                .stage_index
+                .map_or(0.0, |index| index as f64 + 1.0)
+        },
+    ),
+    (
+        "serin_rollout_stage_time_seconds",
+        "Observed time of the present stage.",
+        |view| view.status.stage_time.as_secs_f64(),
+    ),
+    (
+        "serin_rollout_incidents",
+        "Incidents that are open.",
+        |view| view.status.incidents.len() as f64,
+    ),
+    ("serin_rollout_pins", "Learners that are pinned.", |view| {
+        view.split.pins.len() as f64
+    }),
+    (
+        "serin_rollout_awaiting_store",
+        "1 while a step waits for the journal.",
+        |view| truth(view.status.awaiting_store.is_some()),
+    ),
+    (
+        "serin_store_works",
+        "0 while the journal cannot be written.",
+        |view| truth(view.store_fault.is_none()),
+    ),
+];
+
+fn state(views: &[&RolloutView], out: &mut Exposition) {
+    for (name, help, read) in GAUGES {
+        let mut family = out.gauge(name, help);
+        for view in views {
+            family.sample(&[("rollout", view.rollout.as_str())], read(view));
+        }
+    }
+    let mut phases = out.gauge(
+        "serin_rollout_phase",
+        "1 for the phase that the rollout is in.",
+    );
+    for view in views {
+        for phase in Phase::ALL {
+            let labels = [
+                ("rollout", view.rollout.as_str()),
+                ("phase", phase.as_str()),
+            ];
+            phases.sample(&labels, truth(view.status.phase == phase));
+        }
+    }
+    let mut causes = out.gauge(
+        "serin_rollout_held",
+        "1 for each cause that the rollout is held for.",
+    );
+    for view in views {
+        for cause in Cause::ALL {
+            let held = view.status.causes.iter().any(|held| held.cause == cause);
+            causes.sample(
+                &[
+                    ("rollout", view.rollout.as_str()),
+                    ("cause", cause.as_str()),
+                ],
+                truth(held),
+            );
+        }
+    }
+}
+
+/// What a gauge of an arm shows, over the last 60 s; left out where nothing was measured.
+type OfArm = fn(&ArmFigures) -> Option<f64>;
+
+const ARM_GAUGES: [(&str, &str, OfArm); 7] = [
+    (
+        "serin_rollout_error_rate",
+        "Errors / counted requests over the last 60 s.",
+        |figures| figures.error_rate,
+    ),
+    (
+        "serin_rollout_client_error_rate",
+        "Answers 4xx / counted requests over the last 60 s.",
+        |figures| figures.client_error_rate,
+    ),
+    (
+        "serin_rollout_availability",
+        "1 - unavailable / counted requests over the last 60 s.",
+        |figures| figures.availability,
+    ),
+    (
+        "serin_rollout_uptime",
+        "Probes answered / probes sent over the last 60 s.",
+        |figures| figures.uptime,
+    ),
+    (
+        "serin_rollout_throughput",
+        "Counted requests per second over the last 60 s.",
+        |figures| Some(figures.throughput),
+    ),
+    (
+        "serin_rollout_window_requests",
+        "Counted requests of the last 60 s.",
+        |figures| Some(figures.requests as f64),
+    ),
+    (
+        "serin_rollout_abandoned",
+        "Learners who left before the answer, over the last 60 s.",
+        |figures| Some(figures.abandoned as f64),
+    ),
+];
+
+fn figures(views: &[&RolloutView], out: &mut Exposition) {
+    let arms = || {
+        views
+            .iter()
+            .flat_map(|view| Arm::ALL.map(|arm| (*view, arm)))
+    };
+    for (name, help, read) in ARM_GAUGES {
+        let mut family = out.gauge(name, help);
+        for (view, arm) in arms() {
+            if let Some(figure) = read(&view.status.recent[arm.index()]) {
+                family.sample(
+                    &[("rollout", view.rollout.as_str()), ("arm", arm.as_str())],
+                    figure,
+                );
+            }
+        }
+    }
+    let mut latency = out.gauge(
+        "serin_rollout_latency_quantile_seconds",
+        "Latency over the last 60 s, by quantile.",
+    );
+    for (view, arm) in arms() {
+        let figures = &view.status.recent[arm.index()];
+        let quantiles = [
+            ("0.5", figures.p50),
+            ("0.95", figures.p95),
+            ("0.99", figures.p99),
+            ("0.999", figures.p999),
+        ];
+        for (quantile, value) in quantiles {
+            let labels = [
+                ("rollout", view.rollout.as_str()),
+                ("arm", arm.as_str()),
+                ("quantile", quantile),
+            ];
+            if let Some(seconds) = value.as_ref().map(Duration::as_secs_f64) {
+                latency.sample(&labels, seconds);
+            }
+        }
+    }
+}
+
+/// What a metric of an endpoint shows.
+type OfEndpoint = fn(&EndpointView) -> f64;
+
+const ENDPOINT_GAUGES: [(&str, &str, OfEndpoint); 4] = [
+    (
+        "serin_endpoint_up",
+        "1 where the endpoint is healthy.",
+        |endpoint| truth(endpoint.healthy),
+    ),
+    (
+        "serin_endpoint_drained",
+        "1 where an operator took the endpoint out of use.",
+        |endpoint| truth(endpoint.drained),
+    ),
+    (
+        "serin_endpoint_in_flight",
+        "Requests on their way to the endpoint.",
+        |endpoint| endpoint.in_flight as f64,
+    ),
+    (
+        "serin_endpoint_connections_idle",
+        "Idle connections kept to the endpoint.",
+        |endpoint| endpoint.connections_idle as f64,
+    ),
+];
+
+const ENDPOINT_COUNTERS: [(&str, &str, OfEndpoint); 3] = [
+    (
+        "serin_endpoint_probes_total",
+        "Health probes sent.",
+        |endpoint| endpoint.probes_sent as f64,
+    ),
+    (
+        "serin_endpoint_probes_answered_total",
+        "Health probes answered well.",
+        |endpoint| endpoint.probes_answered as f64,
+    ),
+    (
+        "serin_endpoint_requests_total",
+        "Requests that the endpoint was given.",
+        |endpoint| endpoint.requests as f64,
+    ),
+];
+
+fn pools(pools: &[PoolView], out: &mut Exposition) {
+    for (name, help, read) in ENDPOINT_GAUGES {
+        let mut family = out.gauge(name, help);
+        each_endpoint(pools, |labels, endpoint| {
+            family.sample(labels, read(endpoint));
+        });
+    }
+    for (name, help, read) in ENDPOINT_COUNTERS {
+        let mut family = out.counter(name, help);
+        each_endpoint(pools, |labels, endpoint| {
+            family.sample(labels, read(endpoint));
+        });
+    }
+    let mut blind = out.gauge(
+        "serin_pool_never_healthy",
+        "1 where no endpoint ever passed a probe; it is used all the same.",
+    );
+    for pool in pools {
+        blind.sample(&[("pool", pool.name.as_str())], truth(pool.never_healthy));
+    }
+}
+
+fn each_endpoint(pools: &[PoolView], mut show: impl FnMut(&[(&str, &str)], &EndpointView)) {
+    for pool in pools {
+        for endpoint in &pool.endpoints {
+            show(
+                &[
+                    ("pool", pool.name.as_str()),
+                    ("endpoint", &endpoint.address),
+                ],
+                endpoint,
+            );
+        }
+    }
+}
+
+fn truth(what: bool) -> f64 {
+    f64::from(u8::from(what))
+}

@@ -1,0 +1,36 @@
+//! The admin port: the HTTP API on a thread of its own, one file per resource.
+//!
+//! | file | calls |
+//! | --- | --- |
+//! | `health` | `GET /healthz` `/readyz` |
+//! | `metrics` | `GET /metrics` |
+//! | `weights` | `GET` `POST /api/traffic-weights` |
+//! | `rollouts` | `GET /api/rollouts[/R]`, `POST /api/rollouts/R/ACTION` |
+//! | `incidents`, `pins` | `POST` `DELETE …/incidents`, `PUT` `DELETE …/pins/ID` |
+//! | `events`, `report` | `GET …/events` as JSON or stream, `GET …/report` |
+//! | `assign`, `pools`, `reload` | `GET /api/assign`, `GET /api/pools`, `POST …/drain` `undrain`, `POST /api/reload` |
+//! | `page` | `GET /`, `GET /api/openapi.json`, and what is not in this version |
+//!
+//! Every request passes `guard` first; every error leaves as a `problem`. Knows the control path only by its `Handle`,
+//! and the data path not at all.
+
+mod ask;
+mod assign;
+mod events;
+mod guard;
+mod health;
+mod incidents;
+mod metrics;
+mod page;
+mod pins;
+mod pools;
+mod problem;
+mod reload;
+mod report;
+mod rollouts;
+mod routes;
+mod server;
+mod weights;
+pub mod wire;
+
+pub use server::{Admin, BindError, Parts, start};

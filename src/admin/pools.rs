@@ -1,0 +1,73 @@
+//! Pools and endpoints as they are, and taking one out of use by hand.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+
+use super::ask::Place;
+use super::guard::Caller;
+use super::problem::Problem;
+use super::routes::App;
+use super::wire::{EndpointRecord, PoolRecord, PoolsAnswer};
+use crate::live::{EndpointView, PoolView};
+
+pub(super) async fn show(State(app): State<App>) -> Json<PoolsAnswer> {
+    Json(PoolsAnswer {
+        pools: app
+            .control
+            .pools()
+            .into_iter()
+            .map(PoolRecord::from)
+            .collect(),
+    })
+}
+
+pub(super) async fn drain(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    place: Place,
+) -> Result<StatusCode, Problem> {
+    app.control
+        .drain(&place.text(2), &place.text(4), &caller.by)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn undrain(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    place: Place,
+) -> Result<StatusCode, Problem> {
+    app.control
+        .undrain(&place.text(2), &place.text(4), &caller.by)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<PoolView> for PoolRecord {
+    fn from(pool: PoolView) -> Self {
+        Self {
+            name: pool.name.to_string(),
+            never_healthy: pool.never_healthy,
+            endpoints: pool
+                .endpoints
+                .into_iter()
+                .map(EndpointRecord::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<EndpointView> for EndpointRecord {
+    fn from(endpoint: EndpointView) -> Self {
+        Self {
+            address: endpoint.address,
+            healthy: endpoint.healthy,
+            fault: endpoint.fault,
+            drained: endpoint.drained,
+            in_flight: endpoint.in_flight,
+            connections_idle: endpoint.connections_idle,
+            probes_sent: endpoint.probes_sent,
+            probes_answered: endpoint.probes_answered,
+            requests: endpoint.requests,
+        }
+    }
+}

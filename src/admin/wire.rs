@@ -1,0 +1,251 @@
+//! The JSON forms of the admin port that are not records: what calls take, and what they answer.
+//!
+//! Shared with the command line. Bodies refuse what they do not know, so that a typing error changes nothing.
+
+use std::fmt;
+
+use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::records::event::EventRecord;
+use crate::records::status::StatusRecord;
+
+/// Body of `POST /api/rollouts/R/ACTION`; may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActionBody {
+    pub reason: String,
+    pub force: bool,
+}
+
+/// Body of `POST …/incidents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentBody {
+    pub summary: String,
+}
+
+/// Body of `PUT …/pins/ID`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinBody {
+    pub pool: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Numbers by pool, in the order written: the traffic weights, as asked for (any sum) and as answered (summing to 1).
+/// A pool named twice is refused.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights(pub Vec<(String, f64)>);
+
+/// Answer of `GET /api/rollouts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutsAnswer {
+    pub rollouts: Vec<RolloutAnswer>,
+}
+
+/// Answer of `GET /api/rollouts/R` and of every action on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RolloutAnswer {
+    #[serde(flatten)]
+    pub status: StatusRecord,
+    /// What the data path goes by now; `weight` may be on its way.
+    pub weights_in_force: Weights,
+    /// The file has another plan, which waits for the next `start`.
+    pub plan_pending: bool,
+    /// Why the journal cannot be written, while it cannot.
+    pub store_fault: Option<String>,
+}
+
+/// Answer of `GET …/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventsAnswer {
+    pub events: Vec<EventRecord>,
+    /// `after` of the next call; `null` where there is nothing more now.
+    pub next: Option<u64>,
+}
+
+/// Answer of `POST …/incidents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentAnswer {
+    pub id: u64,
+    pub summary: String,
+}
+
+/// Answer of `GET /api/assign`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssignAnswer {
+    pub rollout: String,
+    pub learner: String,
+    /// 0 to 999,999.
+    pub bucket: Option<u32>,
+    /// `baseline` or `canary`: the side of his hash.
+    pub arm: String,
+    /// The pool that answers him.
+    pub pool: String,
+    pub why: String,
+    /// The row of the order of precedence that decided, 1 to 7.
+    pub row: u8,
+}
+
+/// Answer of `GET /api/pools`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolsAnswer {
+    pub pools: Vec<PoolRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolRecord {
+    pub name: String,
+    /// No endpoint ever passed a probe: it is used all the same.
+    pub never_healthy: bool,
+    pub endpoints: Vec<EndpointRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointRecord {
+    pub address: String,
+    pub healthy: bool,
+    pub fault: Option<String>,
+    pub drained: bool,
+    pub in_flight: u64,
+    pub connections_idle: u64,
+    pub probes_sent: u64,
+    pub probes_answered: u64,
+    pub requests: u64,
+}
+
+/// An error, by RFC 9457.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProblemRecord {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// Of a configuration that was refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultRecord>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRecord {
+    pub file: String,
+    pub line: Option<usize>,
+    pub key: String,
+    pub message: String,
+}
+
+/// Reads a body; the error is a sentence for its author.
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    // A list would be taken for the fields of a struct in their order.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err("the body is a list and not an object".to_owned());
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| format!("the body is not what this call takes: {error}"))
+}
+
+// === impl Weights ===
+
+impl Serialize for Weights {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (pool, weight) in &self.0 {
+            map.serialize_entry(pool, weight)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Weights {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(WeightsVisitor)
+    }
+}
+
+struct WeightsVisitor;
+
+impl<'de> Visitor<'de> for WeightsVisitor {
+    type Value = Weights;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object like {\"original\": 0.99, \"ultra_fast\": 0.01}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Weights, A::Error> {
+        let mut weights: Vec<(String, f64)> = Vec::new();
+        while let Some((pool, weight)) = map.next_entry::<String, f64>()? {
+            if weights.iter().any(|(known, _)| *known == pool) {
+                return Err(A::Error::custom(format!("{pool:?} is named twice")));
+            }
+            weights.push((pool, weight));
+        }
+        Ok(Weights(weights))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_read_in_order_and_refused_by_reason() {
+        let read = |text: &str| read::<Weights>(text.as_bytes());
+        let both = |a, b| {
+            Weights(vec![
+                ("original".to_owned(), a),
+                ("ultra_fast".to_owned(), b),
+            ])
+        };
+        assert_eq!(
+            read(r#"{"original": 1, "ultra_fast": 0}"#),
+            Ok(both(1.0, 0.0))
+        );
+        assert_eq!(
+            serde_json::to_string(&both(0.99, 0.01)).ok().as_deref(),
+            Some(r#"{"original":0.99,"ultra_fast":0.01}"#)
+        );
+        for (text, part) in [
+            ("", "EOF"),
+            ("[1, 0]", "not an object"),
+            ("1", "invalid type"),
+            ("null", "invalid type"),
+            (r#"{"original": "1"}"#, "invalid type"),
+            (r#"{"original": null}"#, "invalid type"),
+            (r#"{"original": NaN}"#, "expected value"),
+            (r#"{"original": 1e999}"#, "out of range"),
+            (r#"{"original": 1, "original": 0}"#, "named twice"),
+            (r#"{"original": 1} x"#, "trailing"),
+            ("original=1&ultra_fast=0", "expected value"),
+        ] {
+            let refused = read(text).expect_err(text);
+            assert!(refused.contains(part), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_action_may_say_nothing_but_no_nonsense() {
+        let read = |text: &str| read::<ActionBody>(text.as_bytes());
+        assert_eq!(read("{}"), Ok(ActionBody::default()));
+        assert_eq!(
+            read(r#"{"reason": "x", "force": true}"#),
+            Ok(ActionBody {
+                reason: "x".to_owned(),
+                force: true
+            })
+        );
+        for text in [
+            r#"{"forec": true}"#,
+            r#"{"force": 1}"#,
+            "[]extra",
+            "[]",
+            " [\"x\", true]",
+            r#"{"reason": "a", "reason": "b"}"#,
+        ] {
+            assert!(read(text).is_err(), "{text} was accepted");
+        }
+    }
+}

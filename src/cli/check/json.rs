@@ -1,0 +1,66 @@
+//! The plan, or the faults, as JSON.
+
+use serde_json::{Value, json};
+
+use super::{notes, printed, rate_needed, weight_of};
+use crate::config::{Config, Fault};
+use crate::rollout::plan::Plan;
+use crate::rollout::time::format_duration;
+
+pub(super) fn faults(file: &str, faults: &[Fault]) -> String {
+    let faults: Vec<Value> = faults
+        .iter()
+        .map(|fault| json!({ "file": fault.file, "line": fault.line, "key": fault.key, "message": fault.message }))
+        .collect();
+    let shown = json!({ "file": file, "valid": false, "faults": faults });
+    format!("{shown:#}\n")
+}
+
+pub(super) fn plans(file: &str, config: &Config) -> String {
+    let rollouts: Vec<Value> = config
+        .rollouts
+        .values()
+        .map(|rollout| plan_json(&rollout.plan))
+        .collect();
+    let shown =
+        json!({ "file": file, "valid": true, "rollouts": rollouts, "notes": notes(config) });
+    format!("{shown:#}\n")
+}
+
+fn plan_json(plan: &Plan) -> Value {
+    let stages: Vec<Value> = (0..plan.stages.len())
+        .map(|index| stage_json(plan, index))
+        .collect();
+    json!({
+        "rollout": plan.rollout.as_str(),
+        "baseline": plan.identity.baseline.as_str(),
+        "canary": plan.identity.canary.as_str(),
+        "salt": plan.identity.salt,
+        "learner": plan.identity.learner,
+        "tripwire": plan.gate.tripwire.as_ref().map(ToString::to_string),
+        "stages": stages,
+    })
+}
+
+fn stage_json(plan: &Plan, index: usize) -> Value {
+    let stage = &plan.stages[index];
+    let weight = weight_of(plan, index);
+    let checkpoints: Vec<String> = stage
+        .checkpoints
+        .iter()
+        .map(|at| format_duration(*at))
+        .collect();
+    json!({
+        "name": stage.name.as_str(),
+        "weight": weight.share(),
+        "duration": format_duration(stage.duration),
+        "warmup": format_duration(stage.warmup),
+        "max_extension": format_duration(stage.max_extension),
+        "checkpoints": checkpoints,
+        "min_requests": stage.min_requests,
+        "requests_per_second_needed": rate_needed(stage, weight),
+        "advance": printed(&stage.advance),
+        "hold": printed(&stage.hold),
+        "rollback": printed(&stage.rollback),
+    })
+}

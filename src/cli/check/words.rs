@@ -1,0 +1,94 @@
+//! The plan in words, for a person who has to say yes to it.
+
+use super::{headline, needs, notes_text, printed, weight_of};
+use crate::config::Config;
+use crate::rollout::condition::Condition;
+use crate::rollout::name::RolloutName;
+use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
+use crate::rollout::time::format_duration;
+use crate::rollout::weight::Weight;
+
+pub(super) fn plans(file: &str, config: &Config) -> String {
+    let mut text = headline(file, config);
+    for (name, rollout) in &config.rollouts {
+        text += &format!("\n{}", plan_words(name, &rollout.plan));
+    }
+    text + &notes_text(config)
+}
+
+fn plan_words(name: &RolloutName, plan: &Plan) -> String {
+    let identity = &plan.identity;
+    let mut text = format!(
+        "Rollout {name} moves learners from {} to {}. A learner is known by the first of {} that a request has; \
+         a hash of that id and the salt {:?} says who goes first, and a growing share moves nobody back.\n",
+        identity.baseline,
+        identity.canary,
+        identity.learner.join(", "),
+        identity.salt,
+    );
+    if !plan.holdout.is_zero() {
+        text += &format!(
+            "{} of the learners stay on {} to the end.\n",
+            plan.holdout, identity.baseline
+        );
+    }
+    if let Some(tripwire) = &plan.gate.tripwire {
+        text += &format!("In every phase {tripwire} goes back at once.\n");
+    }
+    for (index, stage) in plan.stages.iter().enumerate() {
+        text += &format!("\n{}", stage_words(plan, index, stage));
+    }
+    text
+}
+
+fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
+    let weight = weight_of(plan, index);
+    let mut text = format!(
+        "Stage {} of {}, {}: {weight} of the learners go to {} for {}, after {} to warm up.\n",
+        index + 1,
+        plan.stages.len(),
+        stage.name,
+        plan.identity.canary,
+        format_duration(stage.duration),
+        format_duration(stage.warmup),
+    );
+    text += &format!("It needs {}.\n", needs(stage, weight));
+    text += &sentence(
+        "It passes when",
+        " and ",
+        &stage.advance,
+        "Nothing is asked of it but time and requests.\n",
+    );
+    text += &sentence("It is held when", " or ", &stage.hold, "");
+    let retreat = match stage.on_rollback {
+        Weight::ZERO => "Everybody goes back when".to_owned(),
+        fallback => format!("It falls back to {fallback} and is held when"),
+    };
+    text += &sentence(&retreat, " or ", &stage.rollback, "");
+    text + &end_words(stage)
+}
+
+fn end_words(stage: &Stage) -> String {
+    let unmet = match stage.on_failure {
+        OnFailure::Hold => "the rollout is held for a person".to_owned(),
+        OnFailure::Rollback => "everybody goes back".to_owned(),
+        OnFailure::Fallback(weight) => {
+            format!("the weight goes to {weight} and the rollout is held for a person")
+        }
+    };
+    let met = match stage.on_success {
+        OnSuccess::Advance => "",
+        OnSuccess::Hold => "When it has passed, a person says when to go on. ",
+    };
+    format!(
+        "{met}If it has not passed {} after its time, {unmet}.\n",
+        format_duration(stage.max_extension)
+    )
+}
+
+fn sentence(begin: &str, between: &str, conditions: &[Condition], none: &str) -> String {
+    if conditions.is_empty() {
+        return none.to_owned();
+    }
+    format!("{begin} {}.\n", printed(conditions).join(between))
+}

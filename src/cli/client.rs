@@ -1,0 +1,270 @@
+//! The command line's side of the admin port: one small HTTP client, and how its answers become exit codes.
+//!
+//! Knows URLs, the token and problem documents; knows nothing of what the resources mean.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+/// Where the admin port is looked for when nothing is said.
+pub(super) const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
+/// An operator who waits longer than this wants to know that nothing answers.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest answer read into memory: a report with its whole history.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// How to reach the admin port; shared by every command that does.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ClientArgs {
+    /// URL of the admin port [default: $SERIN_ADMIN, else http://127.0.0.1:9901]
+    #[arg(long, value_name = "URL", global = true)]
+    pub(super) admin: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// Why a call did not give a result.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientError {
+    #[error("{url:?} is not the URL of an admin port: {why}")]
+    Url { url: String, why: &'static str },
+    #[error("the token in SERIN_TOKEN cannot be sent in a header")]
+    Token,
+    #[error(
+        "no answer from {authority}: {why} (is serin running? --admin or SERIN_ADMIN names its admin port)"
+    )]
+    Unreachable { authority: String, why: String },
+    #[error("{message}")]
+    Refused { status: StatusCode, message: String },
+    #[error("{authority} answered with something that is not serin's: {why}")]
+    Strange { authority: String, why: String },
+}
+
+/// A client of one admin port.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    authority: String,
+    token: Option<HeaderValue>,
+}
+
+impl Client {
+    /// From the arguments and the environment (`SERIN_ADMIN`, `SERIN_TOKEN`).
+    pub(super) fn from_args(args: &ClientArgs) -> Result<Self, ClientError> {
+        let url = args
+            .admin
+            .clone()
+            .or_else(|| std::env::var("SERIN_ADMIN").ok())
+            .unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
+        Self::new(&url, std::env::var("SERIN_TOKEN").ok().as_deref())
+    }
+
+    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let fault = |why| ClientError::Url {
+            url: url.to_owned(),
+            why,
+        };
+        let parsed: Uri = url.parse().map_err(|_| fault("it cannot be read"))?;
+        if parsed.scheme_str() != Some("http") {
+            return Err(fault(
+                "it must begin with http:// (TLS is not in this version)",
+            ));
+        }
+        if !matches!(parsed.path(), "" | "/") {
+            return Err(fault("it must not have a path"));
+        }
+        let host = parsed.host().ok_or_else(|| fault("it has no host"))?;
+        let authority = format!("{host}:{}", parsed.port_u16().unwrap_or(80));
+        let token = token
+            .map(|token| {
+                HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)
+            })
+            .transpose()?;
+        Ok(Self { authority, token })
+    }
+
+    /// Fetches a JSON document.
+    pub(super) async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        let body = self
+            .call(Method::GET, path, "application/json", None)
+            .await?;
+        self.parse(&body)
+    }
+
+    /// Fetches text in the form asked for.
+    pub(super) async fn get_text(
+        &self,
+        path: &str,
+        accept: &'static str,
+    ) -> Result<Bytes, ClientError> {
+        self.call(Method::GET, path, accept, None).await
+    }
+
+    /// Sends a JSON document and reads the answer's.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let answer = self
+            .call(
+                Method::POST,
+                path,
+                "application/json",
+                Some(body.to_string()),
+            )
+            .await?;
+        self.parse(&answer)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<String>,
+    ) -> Result<Bytes, ClientError> {
+        let request = self.request(method, path, accept, body)?;
+        let exchange = async {
+            let answer = self.send(request).await?;
+            let status = answer.status();
+            let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER)
+                .collect()
+                .await
+                .map_err(|why| self.strange(why.to_string()))?
+                .to_bytes();
+            if status.is_success() {
+                Ok(body)
+            } else {
+                Err(refusal(status, &body))
+            }
+        };
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(self.unreachable("it took longer than 15 s".to_owned())),
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        accept: &'static str,
+        body: Option<String>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.authority)
+            .header(ACCEPT, accept);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        if body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(Full::from(body.unwrap_or_default()))
+            .map_err(|why| self.strange(why.to_string()))
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+        let stream = TcpStream::connect(&self.authority)
+            .await
+            .map_err(|why| self.unreachable(why.to_string()))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|why| self.unreachable(why.to_string()))?;
+        tokio::spawn(async move {
+            if let Err(why) = connection.await {
+                tracing::debug!(%why, "the connection to the admin port ended");
+            }
+        });
+        sender
+            .send_request(request)
+            .await
+            .map_err(|why| self.unreachable(why.to_string()))
+    }
+
+    fn parse(&self, body: &[u8]) -> Result<Value, ClientError> {
+        serde_json::from_slice(body).map_err(|why| self.strange(why.to_string()))
+    }
+
+    fn unreachable(&self, why: String) -> ClientError {
+        ClientError::Unreachable {
+            authority: self.authority.clone(),
+            why,
+        }
+    }
+
+    fn strange(&self, why: String) -> ClientError {
+        ClientError::Strange {
+            authority: self.authority.clone(),
+            why,
+        }
+    }
+}
+
+/// The sentence of a problem document, or the status where there is none.
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    let problem: Option<Value> = serde_json::from_slice(body).ok();
+    let text = |key: &str| {
+        problem
+            .as_ref()
+            .and_then(|problem| problem.get(key))
+            .and_then(Value::as_str)
+    };
+    let message = match (text("title"), text("detail")) {
+        (_, Some(detail)) => detail.to_owned(),
+        (Some(title), None) => title.to_owned(),
+        (None, None) => format!("refused with {status}"),
+    };
+    ClientError::Refused { status, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_url_of_an_admin_port_is_taken() {
+        for (url, authority) in [
+            ("http://127.0.0.1:9901", "127.0.0.1:9901"),
+            ("http://localhost/", "localhost:80"),
+            ("http://[::1]:9901", "[::1]:9901"),
+        ] {
+            assert_eq!(Client::new(url, None).expect(url).authority, authority);
+        }
+        for url in [
+            "",
+            "127.0.0.1:9901",
+            "https://x:1",
+            "http://",
+            "http://x/path",
+            "ftp://x",
+        ] {
+            assert!(Client::new(url, None).is_err(), "{url:?} was taken");
+        }
+        assert!(Client::new("http://x", Some("a\nb")).is_err());
+    }
+
+    #[test]
+    fn a_problem_documents_detail_is_what_the_operator_reads() {
+        let check = |body: &str, message: &str| {
+            assert_eq!(
+                refusal(StatusCode::CONFLICT, body.as_bytes()).to_string(),
+                message
+            );
+        };
+        check(
+            r#"{"title": "Conflict", "detail": "cannot pause"}"#,
+            "cannot pause",
+        );
+        check(r#"{"title": "Conflict"}"#, "Conflict");
+        check("<html>", "refused with 409 Conflict");
+    }
+}

@@ -1,0 +1,261 @@
+//! A rollout in lines of text: its headline, its figures, its conditions, its events.
+//!
+//! Used by `status`, the actions and the demo, so that they speak alike. Prints only what the records hold.
+
+use std::time::Duration;
+
+use crate::records::evaluation::{EvaluationRecord, UnitWord};
+use crate::records::event::{Detail, EventRecord};
+use crate::records::status::{SpanRecord, StatusRecord};
+use crate::report::sentence;
+use crate::rollout::condition::Op;
+use crate::rollout::gate::Phase;
+use crate::rollout::time::format_duration;
+use crate::rollout::verdict::{Purpose, Verdict};
+
+/// `analyzer: running, stage ramp, ultra_fast 10%, 12m of 4h`.
+pub(super) fn headline(status: &StatusRecord) -> String {
+    let mut parts = vec![format!(
+        "{}: {}",
+        status.rollout,
+        status.phase.as_str().replace('_', " ")
+    )];
+    if let Some(stage) = &status.stage
+        && !status.phase.is_ended()
+    {
+        parts.push(format!("stage {stage}"));
+    }
+    parts.push(format!(
+        "{} {}",
+        status.pools.canary,
+        percent(status.weight)
+    ));
+    if let Some(end) = status.stage_ends_at_ms {
+        parts.push(format!("{} of {}", span(status.stage_time_ms), span(end)));
+    }
+    for cause in &status.causes {
+        parts.push(format!("{}: {}", cause.cause.as_str(), cause.why));
+    }
+    if let Some(event) = status.awaiting_store {
+        parts.push(format!("waiting for event {event} to be on disk"));
+    }
+    parts.join(", ")
+}
+
+/// One line an arm, with a head line: requests, rates and percentiles of the stage so far.
+pub(super) fn table(status: &StatusRecord) -> String {
+    let mut text = format!(
+        "{:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9}\n",
+        "pool", "weight", "requests", "errors", "avail.", "p50", "p95", "p99", "req/s", "learners"
+    );
+    let share = |pool: &str| status.weights.get(pool).copied().unwrap_or_default();
+    for (pool, figures) in [
+        (&status.pools.baseline, &status.figures.baseline),
+        (&status.pools.canary, &status.figures.canary),
+    ] {
+        let (stage, now) = (&figures.stage, &figures.recent);
+        text.push_str(&format!(
+            "{:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>9.0} {:>9}\n",
+            pool,
+            percent(share(pool)),
+            stage.requests,
+            rate(stage.error_rate),
+            rate(stage.availability),
+            latency(stage.p50_ms),
+            latency(stage.p95_ms),
+            latency(stage.p99_ms),
+            now.throughput,
+            learners(stage, &figures.run),
+        ));
+    }
+    text
+}
+
+fn learners(stage: &SpanRecord, run: &SpanRecord) -> String {
+    stage
+        .learners
+        .or(run.learners)
+        .map_or_else(|| "-".to_owned(), |count| count.to_string())
+}
+
+/// `pass      error_rate < 1%            0.12% of 4312 requests`.
+pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
+    let verdict = match evaluation.verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Unproven => "unproven",
+        Verdict::NoData => "no data",
+    };
+    let mut line = format!(
+        "{verdict:<9} {:<44} {:>9} of {} requests",
+        evaluation.condition,
+        value(evaluation.figure, evaluation.unit),
+        evaluation.requests
+    );
+    if let Some(breached) = evaluation.breached_for_ms {
+        line.push_str(&format!(", breached for {}", span(breached)));
+    }
+    if !evaluation.note.is_empty() {
+        line.push_str(&format!(" ({})", evaluation.note));
+    }
+    line
+}
+
+/// What happened, in the report's words, with the figures it rests on, by whom and why.
+pub(super) fn event_line(event: &EventRecord) -> String {
+    let mut line = sentence(event);
+    let decisive = decisive(event);
+    if !decisive.is_empty() {
+        line.push_str(&format!("; {}", verdicts(&decisive)));
+    }
+    if event.by != "gate" {
+        line.push_str(&format!(" [{}]", event.by));
+    }
+    if !event.reason.is_empty() {
+        line.push_str(&format!(" ({})", event.reason));
+    }
+    line
+}
+
+/// The evaluations that an event rests on: criteria where something was passed, what was breached where it was not.
+fn decisive(event: &EventRecord) -> Vec<&EvaluationRecord> {
+    let of = |purpose: fn(&EvaluationRecord) -> bool| -> Vec<&EvaluationRecord> {
+        event
+            .evaluations()
+            .iter()
+            .filter(move |one| purpose(one))
+            .collect()
+    };
+    match &event.detail {
+        Detail::Checkpoint { .. } | Detail::Advanced { .. } | Detail::Completed { .. } => {
+            of(|one| one.purpose == Purpose::Advance)
+        }
+        Detail::RolledBack(_) | Detail::Held { .. } => {
+            let breached =
+                of(|one| one.verdict == Verdict::Fail && one.purpose != Purpose::Advance);
+            if breached.is_empty() {
+                of(|one| one.verdict == Verdict::Fail)
+            } else {
+                breached
+            }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether an event is bad news, for colours.
+pub(super) fn is_alarm(event: &EventRecord) -> bool {
+    matches!(
+        event.detail,
+        Detail::RolledBack(_)
+            | Detail::Held { .. }
+            | Detail::AlarmNoted { .. }
+            | Detail::Aborted { .. }
+    )
+}
+
+/// `error_rate 0.12% < 1%, p99 41ms < 200ms`: each figure beside its limit.
+fn verdicts(evaluations: &[&EvaluationRecord]) -> String {
+    let line = |evaluation: &&EvaluationRecord| {
+        let mark = match (evaluation.purpose, evaluation.verdict) {
+            (Purpose::Advance, Verdict::Fail) => " UNMET",
+            (Purpose::Advance, Verdict::Unproven) => " (unproven)",
+            (Purpose::Advance, Verdict::NoData) => " (no data)",
+            (Purpose::Advance, Verdict::Pass)
+            | (Purpose::Hold | Purpose::Rollback | Purpose::Tripwire, _) => "",
+        };
+        let (figure, limit) = (
+            value(evaluation.figure, evaluation.unit),
+            value(Some(evaluation.limit), evaluation.unit),
+        );
+        let metric = evaluation
+            .condition
+            .split([' ', '|'])
+            .find(|word| !word.is_empty())
+            .unwrap_or_default();
+        format!("{metric} {figure} {} {limit}{mark}", sign(evaluation.op))
+    };
+    evaluations.iter().map(line).collect::<Vec<_>>().join(", ")
+}
+
+const fn sign(op: Op) -> &'static str {
+    match op {
+        Op::Less => "<",
+        Op::LessOrEqual => "<=",
+        Op::Greater => ">",
+        Op::GreaterOrEqual => ">=",
+        Op::Equal => "==",
+    }
+}
+
+/// Phases in which nothing moves any more.
+pub(super) fn is_over(phase: Phase) -> bool {
+    matches!(phase, Phase::Complete | Phase::RolledBack | Phase::Aborted)
+}
+
+pub(super) fn value(figure: Option<f64>, unit: UnitWord) -> String {
+    match (figure, unit) {
+        (None, _) => "-".to_owned(),
+        (figure, UnitWord::Share) => rate(figure),
+        (figure, UnitWord::Ms) => latency(figure),
+        (Some(figure), UnitWord::PerSecond) => format!("{figure:.1}/s"),
+        (Some(figure), UnitWord::Count) => format!("{figure}"),
+    }
+}
+
+/// A share as a percentage, to the ppm, without closing zeros.
+pub(super) fn percent(share: f64) -> String {
+    let text = format!("{:.4}", share * 100.0);
+    format!("{}%", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+pub(super) fn rate(share: Option<f64>) -> String {
+    match share {
+        None => "-".to_owned(),
+        Some(share) if share.is_infinite() => "inf".to_owned(),
+        Some(share) => format!("{:.2}%", share * 100.0),
+    }
+}
+
+pub(super) fn latency(ms: Option<f64>) -> String {
+    match ms {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.1}ms"),
+        Some(ms) => format!("{ms:.0}ms"),
+    }
+}
+
+/// Milliseconds as people write them, to the tenth of a second below a minute.
+pub(super) fn span(ms: u64) -> String {
+    if ms < 1_000 {
+        format!("{ms}ms")
+    } else if ms < 60_000 {
+        format!("{:.1}s", ms as f64 / 1_000.0).replace(".0s", "s")
+    } else {
+        format_duration(Duration::from_secs(ms / 1_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_printed_in_their_units() {
+        assert_eq!(percent(0.000_001), "0.0001%");
+        assert_eq!(percent(1.0), "100%");
+        assert_eq!(rate(Some(0.001_234)), "0.12%");
+        assert_eq!(latency(Some(4.26)), "4.3ms");
+        assert_eq!(latency(Some(199.6)), "200ms");
+        assert_eq!(value(None, UnitWord::Ms), "-");
+        for (ms, text) in [
+            (5, "5ms"),
+            (1_500, "1.5s"),
+            (15_000, "15s"),
+            (90_000, "1m30s"),
+            (7_200_000, "2h"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+    }
+}

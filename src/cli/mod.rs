@@ -1,0 +1,158 @@
+//! The command line: what is typed, and which file carries it out.
+//!
+//! Exit codes: 0 done, 1 failed or refused, 2 wrong usage or invalid configuration. Nothing here decides
+//! anything about a rollout.
+
+mod actions;
+pub mod analyzer;
+pub mod assign;
+pub mod check;
+mod client;
+mod demo;
+mod figures;
+mod report;
+mod run;
+mod status;
+mod wait;
+mod weights;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Wrong usage, or a configuration that is not valid.
+const EXIT_USAGE: u8 = 2;
+
+/// Commands of the contract that this version does not have.
+const LATER: &[&str] = &[
+    "watch",
+    "approve",
+    "reject",
+    "freeze",
+    "unfreeze",
+    "simulate",
+    "replay",
+    "evidence",
+    "preflight",
+    "rehearse",
+];
+
+/// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The proxy, in the foreground
+    Run(run::RunArgs),
+    /// A whole rollout on real sockets in about a minute: stub analyzers, learners' load, the proxy, the gate
+    Demo(demo::DemoArgs),
+    /// Validates a configuration file and prints its plan
+    Check(check::CheckArgs),
+    /// The rollout now
+    Status(status::StatusArgs),
+    /// Starts a rollout at its first stage
+    Start(actions::ActionArgs),
+    /// Stops the stage's clock; triggers stay armed
+    Pause(actions::ActionArgs),
+    /// Goes on after a pause or a hold
+    Resume(actions::ActionArgs),
+    /// Begins the present stage again
+    Retry(actions::ActionArgs),
+    /// Holds the rollout where it is
+    Hold(actions::ActionArgs),
+    /// Takes the next step now; over unmet criteria it needs --force and --reason
+    Advance(actions::ActionArgs),
+    /// Takes everybody back to baseline
+    Rollback(actions::ActionArgs),
+    /// Ends the rollout: everybody to baseline, the plan is let go
+    Abort(actions::ActionArgs),
+    /// Reads the weights, or sets them: original=99 ultra_fast=1
+    Weights(weights::WeightsArgs),
+    /// Waits until a rollout has ended in a certain way, for pipelines
+    Wait(wait::WaitArgs),
+    /// The report of the present or last run
+    Report(report::ReportArgs),
+    /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
+    Assign(assign::AssignArgs),
+    /// The stub analyzer that the demo, the tests and the load tests use
+    Analyzer(analyzer::AnalyzerArgs),
+}
+
+/// Reads the arguments and carries out the command.
+pub fn run() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(name) = later_command(&arguments) {
+        eprintln!("serin: `{name}` is not in this version");
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let args = Args::parse_from(arguments);
+    let result = match args.command {
+        Command::Run(args) => run::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Check(args) => {
+            return check::run(
+                &args,
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Status(args) => status::run(&args),
+        Command::Start(args) => actions::run("start", &args),
+        Command::Pause(args) => actions::run("pause", &args),
+        Command::Resume(args) => actions::run("resume", &args),
+        Command::Retry(args) => actions::run("retry", &args),
+        Command::Hold(args) => actions::run("hold", &args),
+        Command::Advance(args) => actions::run("advance", &args),
+        Command::Rollback(args) => actions::run("rollback", &args),
+        Command::Abort(args) => actions::run("abort", &args),
+        Command::Weights(args) => weights::run(&args),
+        Command::Wait(args) => wait::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Assign(args) => {
+            return assign::run(
+                &args,
+                &mut std::io::stdin().lock(),
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Analyzer(args) => analyzer::run(&args).map(|()| ExitCode::SUCCESS),
+    };
+    match result {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("serin: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn later_command(arguments: &[OsString]) -> Option<&'static str> {
+    let first = arguments.get(1)?.to_str()?;
+    LATER.iter().copied().find(|name| *name == first)
+}
+
+/// Runs a command that waits on the network, on a runtime of this thread alone.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}
+
+/// Prints a line of result. A reader who has gone away (`serin status | head -1`) is no fault.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(why.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,126 @@
+//! From the file as typed to the configuration as meant, or to every fault at once.
+//!
+//! Judges what one part means to another. The parts themselves are in `pools`, `routes`, `rollouts`
+//! and `tokens`; none of them stops at a fault.
+
+use std::collections::BTreeSet;
+use std::num::NonZero;
+use std::thread::available_parallelism;
+
+use super::amount::Size;
+use super::env::Env;
+use super::faults::Faults;
+use super::form::Count;
+use super::leaf::HostName;
+use super::{Admin, Config, Limits, Log, Server, ServerTimeouts, State};
+use super::{pools, raw, rollouts, routes, tokens};
+
+/// Checks a whole file. What it answers is only to be used where no fault was added.
+pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
+    let server = server(&file.server, faults);
+    let admin = admin(&file.admin, env, faults);
+    let routes = routes::check(&file, faults);
+    let state = state(file.state);
+    let rollouts = rollouts::check(file.rollouts, faults);
+    let pools = pools::check(file.pools, faults);
+    (faults.count() == 0).then_some(Config {
+        server,
+        admin,
+        state,
+        pools,
+        routes,
+        rollouts,
+    })
+}
+
+/// A count as the program uses it.
+pub(super) fn usize_of<const MIN: u64, const MAX: u64>(count: Count<MIN, MAX>) -> usize {
+    usize::try_from(count.0).unwrap_or(usize::MAX)
+}
+
+fn server(raw: &raw::Server, faults: &mut Faults) -> Server {
+    if raw.listen.is_empty() {
+        faults.add("server.listen", "empty: serin would listen nowhere");
+    }
+    let mut seen = BTreeSet::new();
+    for (index, listen) in raw.listen.iter().enumerate() {
+        // Port 0 is a free port, another one each time.
+        if listen.0.port() != 0 && !seen.insert(listen.0) {
+            faults.add(
+                &format!("server.listen[{index}]"),
+                format!("{} is listed twice", listen.0),
+            );
+        }
+    }
+    Server {
+        listen: raw.listen.iter().map(|listen| listen.0).collect(),
+        workers: workers(raw.workers),
+        trusted: raw.trusted.clone(),
+        max_connections: usize_of(raw.max_connections),
+        limits: limits(&raw.limits),
+        timeouts: timeouts(&raw.timeouts),
+        log: Log {
+            level: raw.log.level,
+            format: raw.log.format,
+        },
+    }
+}
+
+fn workers(typed: Count<0, 1024>) -> usize {
+    match usize_of(typed) {
+        0 => available_parallelism().map_or(1, NonZero::get),
+        workers => workers,
+    }
+}
+
+fn limits(raw: &raw::Limits) -> Limits {
+    let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+    Limits {
+        head_bytes: bytes(raw.head),
+        headers: usize_of(raw.headers),
+        target_bytes: bytes(raw.target),
+        body_bytes: raw.body.0,
+    }
+}
+
+fn timeouts(raw: &raw::ServerTimeouts) -> ServerTimeouts {
+    ServerTimeouts {
+        first_byte: raw.first_byte.0,
+        head: raw.head.0,
+        body_idle: raw.body_idle.0,
+        write_idle: raw.write_idle.0,
+        keep_alive: raw.keep_alive.0,
+        stream_idle: raw.stream_idle.0,
+        drain_delay: raw.drain_delay,
+        idle_grace: raw.idle_grace,
+        drain: raw.drain,
+    }
+}
+
+fn admin(raw: &raw::Admin, env: Env<'_>, faults: &mut Faults) -> Admin {
+    if raw.tokens.is_empty() && !raw.listen.ip().is_loopback() {
+        let open = format!(
+            "{} is not a loopback address: at least one token is needed in admin.tokens",
+            raw.listen
+        );
+        faults.add("admin.listen", open);
+    }
+    Admin {
+        listen: raw.listen,
+        hosts: raw
+            .hosts
+            .iter()
+            .map(|HostName(host)| host.clone())
+            .collect(),
+        open_metrics: raw.open_metrics,
+        tokens: tokens::check(&raw.tokens, env, faults),
+    }
+}
+
+fn state(raw: raw::State) -> State {
+    State {
+        path: raw.path,
+        deployment_logs: raw.deployment_logs,
+        retention: raw.retention.0,
+    }
+}

@@ -1,0 +1,359 @@
+//! What changed from one configuration to the next.
+//!
+//! Both are said in words, setting by setting, and the words are compared: a default written out is
+//! no change. Applies nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use super::amount::format_size;
+use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Target, Token};
+use crate::rollout::name::RolloutName;
+use crate::rollout::time::format_duration;
+
+/// The difference of two configurations, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Applied by a reload at once.
+    pub changes: Vec<Change>,
+    /// Keys with their change that only a restart applies.
+    pub restart: Vec<String>,
+    /// Rollouts in both whose plan differs: a running one keeps its own until the next `start`.
+    pub plans: Vec<RolloutName>,
+}
+
+/// One change, as an operator reads it: `endpoint 127.0.0.1:9103 added to pool original`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub area: Area,
+    pub what: String,
+}
+
+/// The part of the file that a change belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Area {
+    Server,
+    Admin,
+    State,
+    Pools,
+    Routes,
+    Rollouts,
+}
+
+/// Settings in words, in the order of the file. Two are equal if and only if their words are.
+type Settings = Vec<(&'static str, String)>;
+
+/// Compares two configurations.
+pub fn diff(old: &Config, new: &Config) -> Diff {
+    let mut diff = Diff {
+        restart: changed("", &fixed(old), &fixed(new)),
+        ..Diff::default()
+    };
+    diff.settings(Area::Server, "", &server(&old.server), &server(&new.server));
+    diff.settings(Area::Admin, "", &admin(&old.admin), &admin(&new.admin));
+    diff.tokens(&old.admin.tokens, &new.admin.tokens);
+    diff.settings(Area::State, "", &state(old), &state(new));
+    diff.names(Area::Pools, "pool", &old.pools, &new.pools);
+    for (name, old, new) in common(&old.pools, &new.pools) {
+        diff.endpoints(name.as_str(), old, new);
+        diff.settings(
+            Area::Pools,
+            &format!("pools.{name}."),
+            &pool(old),
+            &pool(new),
+        );
+        // Values may be secrets of the analyzers.
+        if old.request_headers != new.request_headers {
+            diff.say(Area::Pools, format!("pools.{name}.request_headers changed"));
+        }
+    }
+    diff.routes(&old.routes, &new.routes);
+    diff.names(Area::Rollouts, "rollout", &old.rollouts, &new.rollouts);
+    for (name, old, new) in common(&old.rollouts, &new.rollouts) {
+        if old.plan != new.plan {
+            diff.plans.push(name.clone());
+        }
+        diff.settings(
+            Area::Rollouts,
+            &format!("rollouts.{name}."),
+            &rollout(old),
+            &rollout(new),
+        );
+    }
+    diff
+}
+
+// === impl Diff ===
+
+impl Diff {
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.restart.is_empty() && self.plans.is_empty()
+    }
+
+    fn say(&mut self, area: Area, what: String) {
+        self.changes.push(Change { area, what });
+    }
+
+    fn settings(&mut self, area: Area, prefix: &str, old: &Settings, new: &Settings) {
+        for what in changed(prefix, old, new) {
+            self.say(area, what);
+        }
+    }
+
+    fn endpoints(&mut self, pool: &str, old: &Pool, new: &Pool) {
+        for gone in old
+            .endpoints
+            .iter()
+            .filter(|endpoint| !new.endpoints.contains(endpoint))
+        {
+            self.say(
+                Area::Pools,
+                format!("endpoint {gone} removed from pool {pool}"),
+            );
+        }
+        for come in new
+            .endpoints
+            .iter()
+            .filter(|endpoint| !old.endpoints.contains(endpoint))
+        {
+            self.say(Area::Pools, format!("endpoint {come} added to pool {pool}"));
+        }
+    }
+
+    fn tokens(&mut self, old: &[Token], new: &[Token]) {
+        let by_name = |tokens: &[Token]| -> BTreeMap<String, Token> {
+            tokens
+                .iter()
+                .map(|token| (token.name.clone(), token.clone()))
+                .collect()
+        };
+        let (old, new) = (by_name(old), by_name(new));
+        self.names(Area::Admin, "token", &old, &new);
+        for (name, old, new) in common(&old, &new) {
+            // Not even the hash is anybody's business.
+            if old != new {
+                self.say(Area::Admin, format!("token {name} changed"));
+            }
+        }
+    }
+
+    fn routes(&mut self, old: &[Route], new: &[Route]) {
+        let by_match = |routes: &[Route]| -> BTreeMap<String, Route> {
+            routes
+                .iter()
+                .map(|route| (format!("{} {}", route.host, route.path), route.clone()))
+                .collect()
+        };
+        let (old, new) = (by_match(old), by_match(new));
+        self.names(Area::Routes, "route", &old, &new);
+        for (name, old, new) in common(&old, &new) {
+            self.settings(
+                Area::Routes,
+                &format!("route {name} "),
+                &route(old),
+                &route(new),
+            );
+        }
+    }
+
+    /// Names that came or went.
+    fn names<N: Ord + fmt::Display, T>(
+        &mut self,
+        area: Area,
+        noun: &str,
+        old: &BTreeMap<N, T>,
+        new: &BTreeMap<N, T>,
+    ) {
+        for gone in old.keys().filter(|name| !new.contains_key(name)) {
+            self.say(area, format!("{noun} {gone} removed"));
+        }
+        for come in new.keys().filter(|name| !old.contains_key(name)) {
+            self.say(area, format!("{noun} {come} added"));
+        }
+    }
+}
+
+impl Area {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Admin => "admin",
+            Self::State => "state",
+            Self::Pools => "pools",
+            Self::Routes => "routes",
+            Self::Rollouts => "rollouts",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// `key: old -> new` for each setting that differs.
+fn changed(prefix: &str, old: &Settings, new: &Settings) -> Vec<String> {
+    let pairs = old.iter().zip(new).filter(|(old, new)| old != new);
+    pairs
+        .map(|((key, old), (_, new))| format!("{prefix}{key}: {old} -> {new}"))
+        .collect()
+}
+
+/// What both have, pair by pair.
+fn common<'a, N: Ord, T>(
+    old: &'a BTreeMap<N, T>,
+    new: &'a BTreeMap<N, T>,
+) -> impl Iterator<Item = (&'a N, &'a T, &'a T)> {
+    old.iter()
+        .filter_map(|(name, old)| Some((name, old, new.get(name)?)))
+}
+
+// === settings in words ===
+
+/// What sockets, threads and files were made from at start.
+fn fixed(config: &Config) -> Settings {
+    vec![
+        ("server.listen", format!("{:?}", config.server.listen)),
+        ("server.workers", config.server.workers.to_string()),
+        ("admin.listen", config.admin.listen.to_string()),
+        ("state.path", format!("{:?}", config.state.path)),
+        (
+            "state.deployment_logs",
+            format!("{:?}", config.state.deployment_logs),
+        ),
+    ]
+}
+
+fn server(server: &Server) -> Settings {
+    let (limits, timeouts, log) = (&server.limits, &server.timeouts, &server.log);
+    vec![
+        ("server.trusted", format!("{:?}", server.trusted)),
+        ("server.max_connections", server.max_connections.to_string()),
+        ("server.limits.head", format_size(limits.head_bytes as u64)),
+        ("server.limits.headers", limits.headers.to_string()),
+        (
+            "server.limits.target",
+            format_size(limits.target_bytes as u64),
+        ),
+        ("server.limits.body", format_size(limits.body_bytes)),
+        (
+            "server.timeouts.first_byte",
+            format_duration(timeouts.first_byte),
+        ),
+        ("server.timeouts.head", format_duration(timeouts.head)),
+        (
+            "server.timeouts.body_idle",
+            format_duration(timeouts.body_idle),
+        ),
+        (
+            "server.timeouts.write_idle",
+            format_duration(timeouts.write_idle),
+        ),
+        (
+            "server.timeouts.keep_alive",
+            format_duration(timeouts.keep_alive),
+        ),
+        (
+            "server.timeouts.stream_idle",
+            format_duration(timeouts.stream_idle),
+        ),
+        (
+            "server.timeouts.drain_delay",
+            format_duration(timeouts.drain_delay),
+        ),
+        (
+            "server.timeouts.idle_grace",
+            format_duration(timeouts.idle_grace),
+        ),
+        ("server.timeouts.drain", format_duration(timeouts.drain)),
+        (
+            "server.log.level",
+            format!("{:?}", log.level).to_lowercase(),
+        ),
+        (
+            "server.log.format",
+            format!("{:?}", log.format).to_lowercase(),
+        ),
+    ]
+}
+
+fn admin(admin: &Admin) -> Settings {
+    vec![
+        ("admin.hosts", format!("{:?}", admin.hosts)),
+        ("admin.open_metrics", admin.open_metrics.to_string()),
+    ]
+}
+
+fn state(config: &Config) -> Settings {
+    vec![("state.retention", format_duration(config.state.retention))]
+}
+
+fn pool(pool: &Pool) -> Settings {
+    let (timeouts, retries) = (&pool.timeouts, &pool.retries);
+    let health = pool.health.as_ref().map_or_else(
+        || "false".to_owned(),
+        |health| {
+            format!(
+                "{} every {}, timeout {}, unhealthy after {}, healthy after {}",
+                health.path,
+                format_duration(health.interval),
+                format_duration(health.timeout),
+                health.unhealthy_after,
+                health.healthy_after,
+            )
+        },
+    );
+    vec![
+        ("balance", pool.balance.as_str().to_owned()),
+        ("health", health),
+        ("timeouts.connect", format_duration(timeouts.connect)),
+        (
+            "timeouts.answer_head",
+            format_duration(timeouts.answer_head),
+        ),
+        ("timeouts.body_idle", format_duration(timeouts.body_idle)),
+        ("timeouts.idle", format_duration(timeouts.idle)),
+        ("timeouts.request", format_duration(timeouts.request)),
+        ("retries.attempts", retries.attempts.to_string()),
+        ("retries.per_try", format_duration(retries.per_try)),
+        ("retries.budget", retries.budget.to_string()),
+    ]
+}
+
+fn route(route: &Route) -> Settings {
+    let target = match &route.target {
+        Target::Pool(pool) => format!("pool {pool}"),
+        Target::Rollout(rollout) => format!("rollout {rollout}"),
+    };
+    vec![
+        ("target", target),
+        ("idempotent", route.idempotent.to_string()),
+    ]
+}
+
+/// What is not part of the plan, and so applies at once.
+fn rollout(rollout: &Rollout) -> Settings {
+    let learner: Vec<String> = rollout
+        .learner
+        .iter()
+        .map(LearnerSource::to_string)
+        .collect();
+    let segment = rollout.segment.as_ref();
+    let after =
+        |after: Option<Duration>| after.map_or_else(|| "by the plan".to_owned(), format_duration);
+    vec![
+        ("learner", learner.join(", ")),
+        (
+            "segment",
+            segment.map_or_else(|| "false".to_owned(), LearnerSource::to_string),
+        ),
+        ("failover", format!("{:?}", rollout.failover)),
+        ("failover_after", after(rollout.failover_after)),
+        ("weight_at_rest", rollout.weight_at_rest.to_string()),
+        ("error_statuses", format!("{:?}", rollout.error_statuses)),
+        ("max_segments", rollout.max_segments.to_string()),
+        ("stream_grace", format_duration(rollout.stream_grace)),
+    ]
+}

@@ -1,0 +1,282 @@
+//! proxy.toml: what a person types, checked whole, as what the program means.
+//!
+//! `raw` is the file as typed, `check` turns it into `Config` or into every fault at once, `diff` compares two,
+//! `load` reads files and the environment, `schema` says what a file may hold. Nothing else in the house reads
+//! proxy.toml.
+
+mod amount;
+mod check;
+mod defaults;
+mod diff;
+mod env;
+mod faults;
+mod form;
+mod header;
+mod leaf;
+mod load;
+mod pinned;
+mod pools;
+mod raw;
+mod rollouts;
+mod routes;
+mod schema;
+mod source;
+mod table;
+mod tokens;
+mod word;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::rollout::name::{PoolName, RolloutName};
+use crate::rollout::plan::Plan;
+use crate::rollout::weight::Weight;
+
+pub use amount::parse_share;
+pub use diff::{Area, Change, Diff, diff};
+pub use load::{load, parse};
+pub use pinned::pinned;
+pub use schema::schema;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub server: Server,
+    pub admin: Admin,
+    pub state: State,
+    pub pools: BTreeMap<PoolName, Pool>,
+    /// As written; the most specific match wins (exact host, then the longest wildcard, then none; then the longest path).
+    pub routes: Vec<Route>,
+    pub rollouts: BTreeMap<RolloutName, Rollout>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    pub listen: Vec<SocketAddr>,
+    /// Never 0: one per core where the file says 0.
+    pub workers: usize,
+    pub trusted: Vec<IpNet>,
+    /// 0 = 80 % of the file limit.
+    pub max_connections: usize,
+    pub limits: Limits,
+    pub timeouts: ServerTimeouts,
+    pub log: Log,
+}
+
+/// Bytes, or a count; 0 = no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub head_bytes: usize,
+    pub headers: usize,
+    pub target_bytes: usize,
+    pub body_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTimeouts {
+    pub first_byte: Duration,
+    pub head: Duration,
+    pub body_idle: Duration,
+    pub write_idle: Duration,
+    pub keep_alive: Duration,
+    pub stream_idle: Duration,
+    pub drain_delay: Duration,
+    pub idle_grace: Duration,
+    pub drain: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    pub hosts: Vec<String>,
+    pub open_metrics: bool,
+    pub tokens: Vec<Token>,
+}
+
+/// A token is kept only as its SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub name: String,
+    pub roles: Vec<Role>,
+    pub sha256: [u8; 32],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Read,
+    Operate,
+    /// `approve:<role>`.
+    Approve(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub path: PathBuf,
+    pub deployment_logs: PathBuf,
+    pub retention: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// `host:port`, as written; at least one, no duplicates. Names are resolved when a connection is made.
+    pub endpoints: Vec<String>,
+    pub balance: Balance,
+    pub health: Option<Health>,
+    pub timeouts: PoolTimeouts,
+    pub retries: Retries,
+    /// Set on requests of this pool: valid header names (lower case) and values.
+    pub request_headers: Vec<(http::HeaderName, http::HeaderValue)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    RoundRobin,
+    LeastRequests,
+    /// Two random choices by peak EWMA.
+    P2c,
+}
+
+impl Balance {
+    /// The word of the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequests => "least_requests",
+            Self::P2c => "p2c",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub path: String,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub unhealthy_after: u32,
+    pub healthy_after: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolTimeouts {
+    pub connect: Duration,
+    pub answer_head: Duration,
+    pub body_idle: Duration,
+    pub idle: Duration,
+    /// To the answer's head, over all attempts; zero = none.
+    pub request: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retries {
+    /// After the first.
+    pub attempts: u32,
+    pub per_try: Duration,
+    /// Share of requests that may be retries, 0.0 to 1.0.
+    pub budget: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub host: HostPattern,
+    /// Begins with `/` and, but for the root, does not end with it; matches whole path segments: `/api` matches
+    /// `/api` and `/api/x`, not `/apix`.
+    pub path: String,
+    pub target: Target,
+    pub idempotent: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum HostPattern {
+    Any,
+    /// Lower case, without port.
+    Exact(String),
+    /// `*.example.org` is kept as `.example.org`: any host that ends so, with at least one label before it.
+    Suffix(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Pool(PoolName),
+    Rollout(RolloutName),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    pub plan: Plan,
+    pub learner: Vec<LearnerSource>,
+    pub segment: Option<LearnerSource>,
+    pub failover: Failover,
+    pub failover_after: Option<Duration>,
+    pub weight_at_rest: Weight,
+    /// HTTP statuses counted as errors beside 5xx, ascending.
+    pub error_statuses: Vec<u16>,
+    pub max_segments: usize,
+    pub stream_grace: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LearnerSource {
+    Header(http::HeaderName),
+    Cookie(String),
+    Query(String),
+    ClientIp,
+    Random,
+}
+
+/// Which failures of canary are answered by baseline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failover {
+    pub connect: bool,
+    pub reset: bool,
+    pub timeout: bool,
+    pub status_5xx: bool,
+}
+
+/// One fault of a file, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub file: String,
+    /// 1 = the first line; `None` where the fault has no place in the file (it cannot be read).
+    pub line: Option<usize>,
+    /// `pools.original.balance`; empty for faults of the whole file.
+    pub key: String,
+    pub message: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}

@@ -1,0 +1,398 @@
+//! proxy.toml as typed: every table and key, with the form of its value and its default.
+//!
+//! This listing is the one source of the reader and of the JSON Schema. It knows the shape of the
+//! file, and nothing of what one part means to another: that is `check`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeTable;
+
+use super::amount::{Share, Size};
+use super::defaults;
+use super::form::{Accepted, Count, Entries, Named, OrFalse, Reading};
+use super::header::Headers;
+use super::leaf::{Endpoint, HostName, Sha256Hex, TokenName, UrlPath, Wait};
+use super::table::table;
+use super::word::{FailureKind, Fallback, Listen, Mode, Protocol};
+use super::{Balance, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
+use crate::rollout::condition::Condition;
+use crate::rollout::name::{PoolName, RolloutName, StageName};
+use crate::rollout::plan::{OnFailure, OnSuccess};
+use crate::rollout::weight::Weight;
+
+table! {
+    /// The configuration of serin.
+    File {
+        has {
+            /// Where learners connect.
+            server: Server = Server::default(),
+            /// Where operators and scrapers connect.
+            admin: Admin = Admin::default(),
+            /// What survives the process.
+            state: State = State::default(),
+            /// Sets of endpoints, by name.
+            pools: Named<PoolName, Pool> = Named::default(),
+            /// Which requests go where: the most specific host wins, then the longest path.
+            routes: Vec<Route> = Vec::new(),
+            /// Staged moves from a baseline pool to a canary pool, by name.
+            rollouts: Named<RolloutName, Rollout> = Named::default(),
+            /// Drills of a rollback.
+            rehearsal: Rehearsal = Rehearsal::default(),
+        }
+        later { notify, fleet, }
+    }
+}
+
+table! {
+    /// Drills of a rollback.
+    Rehearsal {
+        later { enabled = Accepted::Bool(false), }
+    }
+}
+
+table! {
+    /// Where learners connect.
+    Server {
+        has {
+            /// Addresses, or tables { address }.
+            listen: Vec<Listen> = vec![Listen(defaults::LISTEN)],
+            /// Worker threads; 0 = one per core.
+            workers: Count<0, 1024> = Count(defaults::WORKERS),
+            /// Networks whose forwarded headers and x-serin-pool count.
+            trusted: Vec<IpNet> = Vec::new(),
+            /// Client connections; 0 = 80 % of the file limit.
+            max_connections: Count<0, { u64::MAX }> = Count(defaults::MAX_CONNECTIONS),
+            /// Limits of a request; 0 = no limit.
+            limits: Limits = Limits::default(),
+            /// How long a client may keep us waiting.
+            timeouts: ServerTimeouts = ServerTimeouts::default(),
+            /// What is logged, and how.
+            log: Log = Log::default(),
+        }
+        later { tls, client_ca, proxy_protocol = Accepted::Bool(false), }
+    }
+}
+
+table! {
+    /// Limits of a request; 0 = no limit.
+    Limits {
+        has {
+            /// Bytes of a request's head.
+            head: Size = Size(defaults::HEAD),
+            /// Number of headers.
+            headers: Count<0, 32768> = Count(defaults::HEADERS),
+            /// Bytes of a request's target.
+            target: Size = Size(defaults::TARGET),
+            /// Bytes of a request's body.
+            body: Size = Size(defaults::BODY),
+        }
+    }
+}
+
+table! {
+    /// How long a client may keep us waiting.
+    ServerTimeouts {
+        has {
+            /// From the connection to its first byte.
+            first_byte: Wait = Wait(defaults::FIRST_BYTE),
+            /// From the first byte of a head to its end.
+            head: Wait = Wait(defaults::HEAD_TIME),
+            /// Between two parts of a request's body.
+            body_idle: Wait = Wait(defaults::BODY_IDLE),
+            /// While the client does not read.
+            write_idle: Wait = Wait(defaults::WRITE_IDLE),
+            /// Between two requests of one connection.
+            keep_alive: Wait = Wait(defaults::KEEP_ALIVE),
+            /// Silence of event streams and tunnels.
+            stream_idle: Wait = Wait(defaults::STREAM_IDLE),
+            /// From the signal to end until connections are no longer accepted.
+            drain_delay: Duration = defaults::DRAIN_DELAY,
+            /// How long idle connections live on while draining.
+            idle_grace: Duration = defaults::IDLE_GRACE,
+            /// When the rest is cut.
+            drain: Duration = defaults::DRAIN,
+        }
+    }
+}
+
+table! {
+    /// What is logged, and how.
+    Log {
+        has {
+            /// The least important level that is logged.
+            level: LogLevel = LogLevel::Info,
+            /// Text for people, JSON for machines.
+            format: LogFormat = LogFormat::Text,
+        }
+        later { access = Accepted::Text("off"), }
+    }
+}
+
+table! {
+    /// Where operators and scrapers connect.
+    Admin {
+        has {
+            /// On any address but loopback tokens are needed.
+            listen: SocketAddr = defaults::ADMIN_LISTEN,
+            /// Names allowed in Host beside IP literals and localhost.
+            hosts: Vec<HostName> = Vec::new(),
+            /// /metrics without a token.
+            open_metrics: bool = false,
+            /// Who may do what.
+            tokens: Vec<Token> = Vec::new(),
+        }
+        later { tls, }
+    }
+}
+
+table! {
+    /// A bearer token, by exactly one of token_env, token_file and sha256.
+    Token {
+        needs {
+            /// Every change is recorded with it.
+            name: TokenName,
+        }
+        may {
+            /// The environment variable that holds the token.
+            token_env: String,
+            /// The file that holds the token.
+            token_file: PathBuf,
+            /// The token's SHA-256.
+            sha256: Sha256Hex,
+        }
+        has {
+            /// What the bearer may do.
+            roles: Vec<Role> = vec![Role::Read],
+        }
+    }
+}
+
+table! {
+    /// What survives the process.
+    State {
+        has {
+            /// The journal and the samples.
+            path: PathBuf = PathBuf::from(defaults::STATE_PATH),
+            /// The directory of the deployment logs.
+            deployment_logs: PathBuf = PathBuf::from(defaults::DEPLOYMENT_LOGS),
+            /// How long history is kept.
+            retention: Wait = Wait(defaults::RETENTION),
+        }
+    }
+}
+
+table! {
+    /// A set of endpoints.
+    Pool {
+        needs {
+            /// host:port of each endpoint.
+            endpoints: Vec<Endpoint>,
+        }
+        has {
+            /// How an endpoint is chosen.
+            balance: Balance = Balance::RoundRobin,
+            /// Active checks, or false.
+            health: OrFalse<Health> = OrFalse::On(Health::default()),
+            /// How long an endpoint may keep us waiting.
+            timeouts: PoolTimeouts = PoolTimeouts::default(),
+            /// Further attempts on other endpoints.
+            retries: Retries = Retries::default(),
+            /// Headers set on requests of this pool.
+            request_headers: Headers = Headers::default(),
+            /// What the endpoints speak.
+            protocol: Protocol = Protocol::Http1,
+        }
+        later { dns, tls, proxy_protocol = Accepted::Bool(false), }
+    }
+}
+
+table! {
+    /// Active health checks of a pool.
+    Health {
+        has {
+            /// What is asked for; an answer 2xx is healthy.
+            path: UrlPath = UrlPath(defaults::HEALTH_PATH.to_owned()),
+            /// From one probe to the next.
+            interval: Wait = Wait(defaults::HEALTH_INTERVAL),
+            /// How long a probe may take.
+            timeout: Wait = Wait(defaults::HEALTH_TIMEOUT),
+            /// Failed probes in a row until an endpoint is not used.
+            unhealthy_after: Count<1, 1000> = Count(defaults::UNHEALTHY_AFTER),
+            /// Passed probes in a row until it is used again.
+            healthy_after: Count<1, 1000> = Count(defaults::HEALTHY_AFTER),
+        }
+    }
+}
+
+table! {
+    /// How long an endpoint may keep us waiting.
+    PoolTimeouts {
+        has {
+            /// To a connection.
+            connect: Wait = Wait(defaults::CONNECT),
+            /// From the request's end to the answer's head.
+            answer_head: Wait = Wait(defaults::ANSWER_HEAD),
+            /// Between two parts of the answer's body.
+            body_idle: Wait = Wait(defaults::POOL_BODY_IDLE),
+            /// How long an unused connection is kept.
+            idle: Wait = Wait(defaults::POOL_IDLE),
+            /// To the answer's head over all attempts; 0s = none.
+            request: Duration = defaults::REQUEST,
+        }
+    }
+}
+
+table! {
+    /// Further attempts on other endpoints.
+    Retries {
+        has {
+            /// After the first.
+            attempts: Count<0, 10> = Count(defaults::ATTEMPTS),
+            /// How long an attempt may take where another can follow.
+            per_try: Wait = Wait(defaults::PER_TRY),
+            /// The share of requests that may be retries.
+            budget: Share = Share(defaults::RETRY_BUDGET),
+        }
+    }
+}
+
+table! {
+    /// Which requests go where; exactly one of rollout and pool.
+    Route {
+        may {
+            /// A host, or *.host for all below it; any host if absent.
+            host: HostPattern,
+            /// The rollout that chooses the pool.
+            rollout: RolloutName,
+            /// The pool.
+            pool: PoolName,
+        }
+        has {
+            /// A prefix of whole path segments.
+            path: UrlPath = UrlPath(defaults::ROUTE_PATH.to_owned()),
+            /// Every method may be repeated.
+            idempotent: bool = false,
+        }
+    }
+}
+
+table! {
+    /// A staged move from a baseline pool to a canary pool.
+    Rollout {
+        needs {
+            /// The pool that carries learners today.
+            baseline: PoolName,
+            /// The pool they are moved to.
+            canary: PoolName,
+            /// The steps, in order.
+            stages: Vec<Stage>,
+        }
+        may {
+            /// Mixed into each learner's hash; the rollout's name if absent.
+            salt: String,
+            /// Ends a canary attempt that baseline can still answer; from the stage's p99 limit if absent.
+            failover_after: Wait,
+        }
+        has {
+            /// Where a learner's id comes from: the first source that has one.
+            learner: Vec<LearnerSource> = defaults::learner(),
+            /// Where a learner's segment comes from, or false.
+            segment: OrFalse<LearnerSource> = OrFalse::On(defaults::segment()),
+            /// Of the canary; a change begins the stage anew.
+            version: String = String::new(),
+            /// Which failures of canary are answered by baseline.
+            failover: Vec<FailureKind> = FailureKind::ALL.to_vec(),
+            /// Canary's weight where there is no journal.
+            weight_at_rest: Weight = defaults::WEIGHT_AT_REST,
+            /// HTTP statuses counted as errors beside 5xx.
+            error_statuses: Vec<Count<100, 599>> = Vec::new(),
+            /// How long streams may go on after a rollback.
+            stream_grace: Duration = defaults::STREAM_GRACE,
+            /// The share of learners never moved before the end.
+            holdout: Weight = defaults::HOLDOUT,
+            /// Segments told apart; the rest are counted together.
+            max_segments: Count<1, 1024> = Count(defaults::MAX_SEGMENTS),
+            /// The share of baseline's endpoints needed for a step up.
+            baseline_min_healthy: Share = Share(defaults::BASELINE_MIN_HEALTHY),
+            /// Settings of the gate for every stage.
+            gate: Gate = Gate::default(),
+            /// What the rollout is for.
+            mode: Mode = Mode::Rollout,
+        }
+        later { signals, stabilization, }
+    }
+}
+
+table! {
+    /// Settings of the gate for every stage.
+    Gate {
+        has {
+            /// When an outage of both pools rolls back all the same.
+            outage_patience: Wait = Wait(defaults::OUTAGE_PATIENCE),
+            /// The longest interruption over which windows are kept.
+            max_gap: Duration = defaults::MAX_GAP,
+            /// Until another start needs force after a rollback.
+            cooldown: Duration = defaults::COOLDOWN,
+            /// Rolls back in every phase, or false.
+            tripwire: OrFalse<Condition> = defaults::tripwire(),
+        }
+        later {
+            alpha = Accepted::Number(0.01),
+            odds_margin = Accepted::Number(1.5),
+            approval_ttl = Accepted::Text("12h"),
+            min_segment_requests = Accepted::Number(100.0),
+            max_failed_segments = Accepted::Number(2.0),
+        }
+    }
+}
+
+table! {
+    /// One step of a rollout.
+    Stage {
+        needs {
+            /// Unique within the rollout.
+            name: StageName,
+            /// The share of learners on canary.
+            weight: Weight,
+            /// How long the stage is observed.
+            duration: Wait,
+        }
+        may {
+            /// How long an undecided stage may go on; its duration if absent.
+            max_extension: Duration,
+            /// Where a trigger goes instead of 0.
+            on_rollback: Fallback,
+        }
+        has {
+            /// Left out of criteria and of relative and latency triggers.
+            warmup: Duration = defaults::WARMUP,
+            /// Stage times at which all figures are recorded.
+            checkpoints: Vec<Wait> = Vec::new(),
+            /// Canary requests before anything but a rollback is decided.
+            min_requests: Count<1, 1_000_000_000_000> = Count(defaults::MIN_REQUESTS),
+            /// Requests from which a window has data.
+            min_window_requests: Count<1, 1_000_000_000> = Count(defaults::MIN_WINDOW_REQUESTS),
+            /// What must hold for the next stage.
+            advance: Vec<Condition> = Vec::new(),
+            /// What holds the rollout.
+            hold: Vec<Condition> = defaults::hold(),
+            /// What takes it back.
+            rollback: Vec<Condition> = Vec::new(),
+            /// What follows when every criterion is met.
+            on_success: OnSuccess = OnSuccess::Advance,
+            /// What follows when a criterion is not met at the end.
+            on_failure: OnFailure = OnFailure::Hold,
+        }
+        later { approvers, start_at, start_grace = Accepted::Text("15m"), window, hooks, }
+    }
+}
+
+impl File {
+    /// Reads a whole file.
+    pub(super) fn read_root(table: &DeTable<'_>, reading: &mut Reading<'_>) -> Self {
+        Self::read_entries(&Entries::root(table), reading)
+    }
+}

@@ -1,0 +1,157 @@
+//! What a gate's effects do to the world, in the order given, and what the world is shown afterwards.
+//!
+//! `Publish` reaches the workers at once; what is recorded goes to the store as one batch with the state that follows
+//! from it; nothing here waits for the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::driver::{Charge, Driver, pool_of};
+use super::order::OrderError;
+use super::reload::same_plan;
+use super::settings::settings;
+use super::view::RolloutView;
+use crate::records::event::EventRecord;
+use crate::report::sentence;
+use crate::rollout::assign::{Salt, Split};
+use crate::rollout::gate::{Effect, Event, Refusal};
+use crate::rollout::name::{Arm, RolloutName};
+use crate::rollout::plan::Plan;
+use crate::rollout::slot::Slot;
+use crate::rollout::time::Now;
+use crate::store::Batch;
+
+/// What is left to do when the effects of one input were carried out.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// To be written with the state as it is after the input.
+    pub(super) events: Vec<Event>,
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Driver {
+    pub(super) fn carry_out(&mut self, now: Now, name: &RolloutName, effects: Vec<Effect>) -> Done {
+        let mut done = Done::default();
+        let mut in_force = false;
+        for effect in effects {
+            match effect {
+                Effect::Publish(split) => {
+                    in_force = true;
+                    self.publish(now, name, split);
+                }
+                Effect::Record(event) => {
+                    if let Some(charge) = self.rollouts.get(name) {
+                        charge.log.keep(EventRecord::new(name, &event));
+                    }
+                    done.events.push(event);
+                }
+                Effect::Announce(event) => self.announce(name, &event, in_force),
+                Effect::Refuse(refusal) => done.refusal = Some(refusal),
+            }
+        }
+        done
+    }
+
+    /// Puts a split in force: every request that begins from now on goes by it.
+    fn publish(&self, now: Now, name: &RolloutName, split: Split) {
+        let (Some(charge), Some(rollout)) =
+            (self.rollouts.get(name), self.config.rollouts.get(name))
+        else {
+            return;
+        };
+        let settings = settings(&self.config, rollout, &charge.gate, now, split);
+        let table = self.live.load().with_settings(name, settings);
+        self.live.publish(table);
+    }
+
+    /// Tells the log. Readers of the history see an event once it is on disk, so that none they saw is ever missing
+    /// after a crash; at once only where its split is `in_force` already, or nothing can be written.
+    fn announce(&mut self, name: &RolloutName, event: &Event, in_force: bool) {
+        let at_once = in_force || self.journal.is_none() || self.store_fault.is_some();
+        if let Some(charge) = self.rollouts.get_mut(name) {
+            charge.announced = event.id.max(charge.announced);
+            if at_once {
+                charge.told = event.id.max(charge.told);
+            }
+        }
+        let record = EventRecord::new(name, event);
+        tracing::info!(
+            rollout = %name,
+            id = event.id.0,
+            event = record.kind(),
+            phase = event.phase.as_str(),
+            stage = event.stage.as_ref().map(|stage| stage.as_str()),
+            weight = %event.weight,
+            by = event.by,
+            reason = event.reason,
+            "{}",
+            sentence(&record)
+        );
+    }
+
+    /// Hands the store what is to be kept after one input.
+    pub(super) fn write(&self, now: Now, name: &RolloutName, events: Vec<Event>, slots: Vec<Slot>) {
+        let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get(name)) else {
+            return;
+        };
+        let run = events.last().map_or(charge.run, |event| event.run);
+        let state = Box::new(charge.gate.snapshot(now));
+        journal.write(Batch {
+            rollout: name.clone(),
+            events,
+            state,
+            slots,
+            run,
+        });
+    }
+
+    /// Publishes every rollout as it stands, and then the events that led there: who reads of an event finds its
+    /// consequences.
+    pub(super) fn show(&mut self, now: Now) {
+        let mut views = BTreeMap::new();
+        for (name, charge) in &mut self.rollouts {
+            let Some(rollout) = self.config.rollouts.get(name) else {
+                continue;
+            };
+            let plan = charge.shown_plan(&rollout.plan);
+            let status = charge.gate.status(now);
+            charge.run = status.run;
+            let view = RolloutView {
+                rollout: name.clone(),
+                split: charge.gate.split(),
+                plan_pending: !status.phase.is_ended() && !same_plan(&plan, &rollout.plan),
+                store_fault: self.store_fault.clone(),
+                pools: Arm::ALL.map(|arm| pool_of(&rollout.plan.identity, arm).clone()),
+                salt: Salt::new(&rollout.plan.identity.salt),
+                plan,
+                events: Arc::clone(&charge.log),
+                status,
+            };
+            views.insert(name.clone(), Arc::new(view));
+        }
+        self.shared.views.store(Arc::new(views));
+        for charge in self.rollouts.values() {
+            charge.log.show(charge.told);
+        }
+    }
+
+    /// A rollout as it was shown last.
+    pub(super) fn shown(&self, name: &RolloutName) -> Result<Arc<RolloutView>, OrderError> {
+        let view = self.shared.views.load().get(name).cloned();
+        view.ok_or_else(|| OrderError::UnknownRollout(name.to_string()))
+    }
+}
+
+impl Charge {
+    fn shown_plan(&mut self, of_file: &Plan) -> Arc<Plan> {
+        let plan = self.gate.plan().unwrap_or(of_file);
+        match &self.plan {
+            Some(shown) if **shown == *plan => Arc::clone(shown),
+            Some(_) | None => {
+                let shown = Arc::new(plan.clone());
+                self.plan = Some(Arc::clone(&shown));
+                shown
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! serin: a layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path.
+//!
+//! The rooms in reading order; `docs/ARCHITECTURE.md` has the picture, `tests/tidy.rs` the table of who may import whom.
+//!
+//! | room | owns | never |
+//! |---|---|---|
+//! | [`rollout`] | what a rollout is and how it is decided: pure | reads a clock, a socket, a file |
+//! | [`clock`], [`shutdown`] | time; the way out | |
+//! | [`config`] | proxy.toml, every fault at once | |
+//! | [`records`] | the published JSON forms | reads or writes a file |
+//! | [`telemetry`] | what requests count | judges a number |
+//! | [`upstream`] | pools, endpoints, health, connections | chooses an arm |
+//! | [`live`] | the one table that the data path reads | |
+//! | [`proxy`] | the data path, in the order a request meets it | knows control, store, admin |
+//! | [`store`] | journal, state, samples, deployment logs | decides |
+//! | [`control`] | the gates' driver, the only writer of `live` | sees a request |
+//! | [`admin`] | the HTTP API of operators | writes `live` |
+//! | [`report`] | records as text | computes what is not in them |
+//! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
+//! | [`app`] | builds, starts and stops all of it | |
+//! | [`cli`] | what is typed | |
+//!
+//! Begin with `proxy::service` for a request, `control::driver` for a tick, `rollout::gate` for a decision.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod live;
+pub mod proxy;
+pub mod records;
+pub mod report;
+pub mod rollout;
+pub mod shutdown;
+pub mod store;
+pub mod stub;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,314 @@
+//! An answer's body on its way to the client: streamed, timed, and at its end recorded once.
+//!
+//! Upstream is asked for more only when the client takes more. Time in which our side asked and nothing was there is
+//! upstream's; time in which the client did not read is nobody's.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::body::{Source, Upload};
+use super::deadline::Deadline;
+use super::io::{Meter, Phase};
+use super::outcome::Trial;
+use super::worker::Worker;
+use crate::clock;
+use crate::rollout::slot::Class;
+use crate::upstream::connect::Connection;
+
+/// How long a connection may take to be ready again after its answer was read.
+const READY_PATIENCE: Duration = Duration::from_secs(30);
+/// Largest answer that is read to its end only to keep the connection.
+const DISCARD_MAX: u64 = 64 * 1024;
+const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The body of every answer to a client.
+pub(super) struct Answer {
+    kind: Kind,
+    _turn: Turn,
+}
+
+/// The body of an upstream's answer.
+pub(super) struct Download {
+    incoming: Incoming,
+    connection: Option<Connection<Upload>>,
+    worker: Rc<Worker>,
+    trial: Trial,
+    source: Option<Rc<Source>>,
+    class: Class,
+    latency: Duration,
+    /// Since when our side waits for more.
+    asked: Option<Instant>,
+    /// The last moment known.
+    now: Instant,
+    idle_limit: Duration,
+    idle: Option<Deadline>,
+    done: bool,
+}
+
+/// What an answer's head told.
+pub(super) struct Opening {
+    pub(super) incoming: Incoming,
+    pub(super) connection: Connection<Upload>,
+    pub(super) trial: Trial,
+    pub(super) source: Option<Rc<Source>>,
+    pub(super) class: Class,
+    pub(super) latency: Duration,
+    pub(super) now: Instant,
+    pub(super) idle_limit: Duration,
+}
+
+/// Why an answer's body ends early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the upstream broke off: {0}")]
+    Upstream(#[from] hyper::Error),
+    #[error("the upstream sent nothing for too long")]
+    Idle,
+}
+
+/// Tells the connection that the answer's body is over.
+pub(super) struct Turn(Arc<Meter>);
+
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is a download, and a box would cost each of them"
+)]
+enum Kind {
+    Text(Bytes),
+    Download(Download),
+}
+
+// === impl Answer ===
+
+impl Answer {
+    pub(super) fn text(text: Bytes, turn: Turn) -> Self {
+        Self {
+            kind: Kind::Text(text),
+            _turn: turn,
+        }
+    }
+
+    pub(super) fn download(download: Download, turn: Turn) -> Self {
+        Self {
+            kind: Kind::Download(download),
+            _turn: turn,
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut self.kind {
+            Kind::Text(text) if text.is_empty() => Poll::Ready(None),
+            Kind::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Kind::Download(download) => download.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Text(text) => text.is_empty(),
+            Kind::Download(download) => download.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
+            Kind::Download(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+// === impl Download ===
+
+impl Download {
+    pub(super) fn new(worker: &Rc<Worker>, opening: Opening) -> Self {
+        Self {
+            incoming: opening.incoming,
+            connection: Some(opening.connection),
+            worker: Rc::clone(worker),
+            trial: opening.trial,
+            source: opening.source,
+            class: opening.class,
+            latency: opening.latency,
+            asked: None,
+            now: opening.now,
+            idle_limit: opening.idle_limit,
+            idle: None,
+            done: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.note_arrival();
+                if self.incoming.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.note_arrival();
+                self.end();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.note_arrival();
+                self.fail(None);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => self.wait(cx),
+        }
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.asked.is_none() {
+            self.asked = Some(clock::now());
+        }
+        let idle = self
+            .idle
+            .get_or_insert_with(|| self.worker.deadlines.after(self.idle_limit));
+        if Pin::new(idle).poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.note_arrival();
+        self.fail(Some(self.latency));
+        Poll::Ready(Some(Err(Broken::Idle)))
+    }
+
+    fn note_arrival(&mut self) {
+        if let Some(asked) = self.asked.take() {
+            self.now = clock::now();
+            self.latency += self.now.saturating_duration_since(asked);
+            self.idle = None;
+        }
+    }
+
+    fn fail(&mut self, latency: Option<Duration>) {
+        self.done = true;
+        // A body that the client broke off is not upstream's failure, whatever it did to the answer.
+        if self
+            .source
+            .as_ref()
+            .is_some_and(|source| source.fault().is_some())
+        {
+            self.trial.withdraw();
+        } else {
+            self.trial.fail(latency);
+        }
+        self.connection = None;
+    }
+
+    fn end(&mut self) {
+        if self.done {
+            return;
+        }
+        self.done = true;
+        self.trial.conclude(self.class, Some(self.latency));
+        let unwanted = self
+            .source
+            .as_ref()
+            .is_some_and(|source| source.is_unwanted());
+        if let Some(connection) = self.connection.take().filter(|_| !unwanted) {
+            keep(&self.worker, connection, self.now);
+        }
+    }
+}
+
+impl Drop for Download {
+    // The whole answer may lie in hyper's hands already; else the client went away after the head, which is not
+    // counted, and the connection is reset as it is dropped.
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        if self.incoming.is_end_stream() {
+            self.end();
+        } else {
+            self.trial.withdraw();
+        }
+    }
+}
+
+/// Keeps a connection whose answer was read whole, now or as soon as the request's body is through as well.
+fn keep(worker: &Rc<Worker>, mut connection: Connection<Upload>, now: Instant) {
+    if connection.is_ready() {
+        worker.connections.give_back(connection, now);
+        return;
+    }
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        if let Ok(true) = worker
+            .deadlines
+            .within(READY_PATIENCE, connection.ready())
+            .await
+        {
+            worker.connections.give_back(connection, clock::now());
+        }
+    });
+}
+
+/// Reads a short answer that nobody wants to its end, to keep its connection.
+pub(super) fn discard(
+    worker: &Rc<Worker>,
+    mut incoming: Incoming,
+    connection: Connection<Upload>,
+    now: Instant,
+) {
+    if incoming.is_end_stream() {
+        keep(worker, connection, now);
+        return;
+    }
+    if incoming
+        .size_hint()
+        .upper()
+        .is_some_and(|len| len > DISCARD_MAX)
+    {
+        return;
+    }
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let read = async {
+            let mut left = DISCARD_MAX;
+            while let Some(frame) =
+                std::future::poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await
+            {
+                let len = frame.ok()?.data_ref().map_or(0, Bytes::len) as u64;
+                left = left.checked_sub(len)?;
+            }
+            Some(())
+        };
+        if let Ok(Some(())) = worker.deadlines.within(DISCARD_PATIENCE, read).await {
+            keep(&worker, connection, clock::now());
+        }
+    });
+}
+
+// === impl Turn ===
+
+impl Turn {
+    pub(super) fn new(meter: &Arc<Meter>) -> Self {
+        Self(Arc::clone(meter))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.enter(Phase::Finishing);
+    }
+}

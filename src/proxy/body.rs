@@ -1,0 +1,344 @@
+//! A request's body on its way to upstream: streamed, counted, and kept while it is small enough to be sent again.
+//!
+//! One `Source` per request reads from the client; each attempt reads from it through an `Upload` of its own, and only
+//! the latest one. Holds back what `Expect: 100-continue` says to hold back.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::deadline::{Deadline, Deadlines};
+use super::respond::Fault;
+use crate::clock;
+use crate::upstream::connect::Link;
+
+/// Largest body that is kept to be sent again.
+const REPLAY_MAX: usize = 64 * 1024;
+/// How long upstream may leave `Expect: 100-continue` unanswered (RFC 9110, 10.1.1: not for ever).
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a client sends, from which attempts read.
+pub(super) struct Source {
+    feed: RefCell<Feed>,
+    deadlines: Deadlines,
+    exact: Option<u64>,
+    limit: u64,
+    idle: Duration,
+}
+
+/// One attempt's view of the body; empty where there is none.
+pub(super) struct Upload {
+    source: Option<Rc<Source>>,
+    link: Option<Arc<Link>>,
+    turn: u32,
+    at: usize,
+}
+
+/// The limits under which a body is read: bytes (0 = none), and the longest wait for the client's next bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UploadLimits {
+    pub(super) bytes: u64,
+    pub(super) idle: Duration,
+}
+
+/// How far the body has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The client is being waited for, or the body is held back.
+    Asking,
+    /// Upstream was given the last piece then, and has not asked for another.
+    Given(Instant),
+    Finished(Instant),
+}
+
+/// Why a body ends early, for hyper; what it means is asked of the source.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body ended early")]
+pub(super) struct UploadBroken;
+
+struct Feed {
+    incoming: Incoming,
+    kept: Vec<Piece>,
+    kept_len: usize,
+    keeps: bool,
+    received: u64,
+    progress: Progress,
+    fault: Option<Fault>,
+    turn: u32,
+    waiting: Option<Deadline>,
+    hold: Hold,
+}
+
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+enum Hold {
+    No,
+    Until {
+        go: Arc<AtomicBool>,
+        patience: Option<Deadline>,
+    },
+    /// The answer came first: the body is not wanted.
+    ForEver,
+}
+
+// === impl Source ===
+
+impl Source {
+    /// The body of a request; `None` where it has none. `keeps` says whether it may be sent twice at all.
+    pub(super) fn new(
+        incoming: Incoming,
+        keeps: bool,
+        limits: UploadLimits,
+        deadlines: &Deadlines,
+    ) -> Option<Rc<Self>> {
+        if incoming.is_end_stream() {
+            return None;
+        }
+        let exact = incoming.size_hint().exact();
+        let keeps = keeps && exact.is_none_or(|len| len <= REPLAY_MAX as u64);
+        let feed = Feed {
+            incoming,
+            kept: Vec::new(),
+            kept_len: 0,
+            keeps,
+            received: 0,
+            progress: Progress::Asking,
+            fault: None,
+            turn: 0,
+            waiting: None,
+            hold: Hold::No,
+        };
+        let (limit, idle) = (limits.bytes, limits.idle);
+        Some(Rc::new(Self {
+            feed: RefCell::new(feed),
+            deadlines: deadlines.clone(),
+            exact,
+            limit,
+            idle,
+        }))
+    }
+
+    /// The body for the next attempt, from its beginning; earlier ones yield nothing any more.
+    pub(super) fn upload(self: &Rc<Self>, link: &Arc<Link>) -> Upload {
+        let mut feed = self.feed.borrow_mut();
+        feed.turn += 1;
+        Upload {
+            source: Some(Rc::clone(self)),
+            link: Some(Arc::clone(link)),
+            turn: feed.turn,
+            at: 0,
+        }
+    }
+
+    /// Holds the body back until the flag it returns is set, or upstream has had time enough.
+    pub(super) fn hold_back(&self) -> Arc<AtomicBool> {
+        let go = Arc::new(AtomicBool::new(false));
+        self.feed.borrow_mut().hold = Hold::Until {
+            go: Arc::clone(&go),
+            patience: None,
+        };
+        go
+    }
+
+    /// The answer has come: what is still held back is never asked for.
+    pub(super) fn answered(&self) {
+        let mut feed = self.feed.borrow_mut();
+        if matches!(feed.hold, Hold::Until { .. }) {
+            feed.hold = Hold::ForEver;
+        }
+    }
+
+    /// Whether the answer came while the body was still held back.
+    pub(super) fn is_unwanted(&self) -> bool {
+        matches!(self.feed.borrow().hold, Hold::ForEver)
+    }
+
+    /// Whether an attempt that begins now can send all of it.
+    pub(super) fn is_whole(&self) -> bool {
+        let feed = self.feed.borrow();
+        feed.fault.is_none() && (feed.keeps || feed.received == 0)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.feed.borrow().progress
+    }
+
+    /// What the client did wrong.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.feed.borrow().fault
+    }
+
+    // The next piece from the client.
+    fn poll_next(
+        &self,
+        feed: &mut Feed,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Fault>>> {
+        if self.is_held(feed, cx) {
+            return Poll::Pending;
+        }
+        match Pin::new(&mut feed.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                feed.waiting = None;
+                Poll::Ready(Some(self.take_in(feed, &frame).map(|()| frame)))
+            }
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(Fault::BadRequest("broken body")))),
+            Poll::Ready(None) => {
+                feed.progress = Progress::Finished(clock::now());
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                feed.progress = Progress::Asking;
+                let waiting = feed
+                    .waiting
+                    .get_or_insert_with(|| self.deadlines.after(self.idle));
+                Pin::new(waiting)
+                    .poll(cx)
+                    .map(|()| Some(Err(Fault::ClientTimeout)))
+            }
+        }
+    }
+
+    fn is_held(&self, feed: &mut Feed, cx: &mut Context<'_>) -> bool {
+        let held = match &mut feed.hold {
+            Hold::No => return false,
+            Hold::ForEver => true,
+            Hold::Until { go, patience } => {
+                let patience =
+                    patience.get_or_insert_with(|| self.deadlines.after(CONTINUE_PATIENCE));
+                !go.load(Ordering::Relaxed) && Pin::new(patience).poll(cx).is_pending()
+            }
+        };
+        if !held {
+            feed.hold = Hold::No;
+        }
+        held
+    }
+
+    fn take_in(&self, feed: &mut Feed, frame: &Frame<Bytes>) -> Result<(), Fault> {
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        feed.received += len as u64;
+        if self.limit != 0 && feed.received > self.limit {
+            return Err(Fault::BodyTooLarge);
+        }
+        if feed.keeps && feed.kept_len + len > REPLAY_MAX {
+            feed.keeps = false;
+            feed.kept.clear();
+        }
+        if feed.keeps {
+            feed.kept_len += len;
+            feed.kept.extend(Piece::of(frame));
+        }
+        let now = clock::now();
+        feed.progress = if feed.incoming.is_end_stream() {
+            Progress::Finished(now)
+        } else {
+            Progress::Given(now)
+        };
+        Ok(())
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    pub(super) fn none() -> Self {
+        Self {
+            source: None,
+            link: None,
+            turn: 0,
+            at: 0,
+        }
+    }
+
+    fn broken(&self) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
+        // Before hyper closes: a part must not look like the whole.
+        if let Some(link) = &self.link {
+            link.reset();
+        }
+        Poll::Ready(Some(Err(UploadBroken)))
+    }
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = UploadBroken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
+        let Some(source) = self.source.clone() else {
+            return Poll::Ready(None);
+        };
+        let mut feed = source.feed.borrow_mut();
+        if feed.turn != self.turn || feed.fault.is_some() {
+            return self.broken();
+        }
+        if let Some(piece) = feed.kept.get(self.at) {
+            self.at += 1;
+            return Poll::Ready(Some(Ok(piece.frame())));
+        }
+        if matches!(feed.progress, Progress::Finished(_)) {
+            return Poll::Ready(None);
+        }
+        match source.poll_next(&mut feed, cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.at = feed.kept.len();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(fault))) => {
+                feed.fault = Some(fault);
+                self.broken()
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.source.as_ref().is_none_or(|source| {
+            let feed = source.feed.borrow();
+            feed.turn == self.turn
+                && matches!(feed.progress, Progress::Finished(_))
+                && self.at >= feed.kept.len()
+        })
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            None => SizeHint::with_exact(0),
+            Some(source) => source
+                .exact
+                .map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+// === impl Piece ===
+
+impl Piece {
+    fn of(frame: &Frame<Bytes>) -> Option<Self> {
+        let data = frame.data_ref().cloned().map(Self::Data);
+        data.or_else(|| frame.trailers_ref().cloned().map(Self::Trailers))
+    }
+
+    fn frame(&self) -> Frame<Bytes> {
+        match self {
+            Self::Data(bytes) => Frame::data(bytes.clone()),
+            Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! A request's way to an answer: balance, connect, send; again where nothing was sent; over to baseline.
+//!
+//! The one wait of a request. What follows a failure is decided by `next`, which is pure; the loop carries it out.
+//! Before each canary attempt the weight's epoch is compared: a retreat that was published is obeyed.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode, response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::answer::{Download, Opening, discard};
+use super::body::Upload;
+use super::choose::{self, Choice};
+use super::deadline::Elapsed;
+use super::order::Order;
+use super::outcome::{Ledger, Trial, class_of};
+use super::respond::Fault;
+use super::worker::Worker;
+use crate::clock;
+use crate::config::Failover;
+use crate::live::{Held, PoolIndex, RolloutIndex};
+use crate::rollout::name::Arm;
+use crate::telemetry::{Attempt, Tally};
+use crate::upstream::connect::Connection;
+use crate::upstream::endpoint::EndpointId;
+
+/// A request that is not idempotent takes no connection that was idle for longer: its server may just be closing it.
+const FRESH_ENOUGH: Duration = Duration::from_secs(1);
+
+/// Where a request is on its way.
+pub(super) struct Course {
+    pub(super) worker: Rc<Worker>,
+    pub(super) ledger: Rc<Ledger>,
+    pub(super) held: Held,
+    pub(super) pool: PoolIndex,
+    pub(super) kind: Attempt,
+    /// Where the pool is a canary arm's: of which rollout, and how the arm was chosen.
+    canary: Option<(RolloutIndex, Choice)>,
+    /// Statuses that the rollout counts as errors are looked up here.
+    rollout: Option<RolloutIndex>,
+    began: Instant,
+    tried: Vec<EndpointId>,
+    retries_left: u32,
+    /// Went again without counting as an attempt: that happens once, and on a fresh connection.
+    is_resent: bool,
+}
+
+/// Where a request begins.
+pub(super) struct Start {
+    pub(super) worker: Rc<Worker>,
+    pub(super) ledger: Rc<Ledger>,
+    pub(super) held: Held,
+    pub(super) pool: PoolIndex,
+    pub(super) chosen: Option<(RolloutIndex, Choice)>,
+    pub(super) began: Instant,
+}
+
+/// Why one attempt gave no answer to pass on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    NoEndpoint,
+    /// The arm was retreated from before the attempt began.
+    Retreated,
+    ConnectFailed,
+    ConnectTimeout,
+    /// A connection was closed under a request that was not sent, or may be sent again: no attempt.
+    Stale,
+    Reset,
+    BadAnswer,
+    Timeout,
+    /// A canary's answer that baseline replaces; the budget was asked.
+    Status,
+    Client(Fault),
+}
+
+/// What `next` goes by.
+#[derive(Clone, Copy, Debug)]
+struct Situation {
+    failure: Failure,
+    /// On a canary arm: which failures baseline answers.
+    failover: Option<Failover>,
+    /// May be sent again after it was sent.
+    is_replayable: bool,
+    retries_left: u32,
+    /// The pool has a usable endpoint that was not tried.
+    has_untried: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Once more; it was no attempt.
+    Resend,
+    Retry,
+    /// Baseline answers; nothing was sent, so it is routing.
+    Reroute,
+    /// Baseline answers too, if the budget allows it.
+    FailOver,
+    GiveUp,
+}
+
+type Reply = (response::Parts, Download);
+
+/// Sends a request until an answer can be passed on.
+pub(super) async fn forward(start: Start, mut order: Order) -> Result<Reply, Fault> {
+    let mut course = Course::new(start);
+    loop {
+        match course.attempt(&mut order).await {
+            Ok(reply) => return Ok(reply),
+            Err(failure) => {
+                let next = next(course.situation(&order, failure));
+                course.turn(next, failure)?;
+            }
+        }
+    }
+}
+
+fn next(now: Situation) -> Next {
+    let failover = now.failover.unwrap_or_default();
+    let over_if = |covered: bool| {
+        if covered && now.is_replayable {
+            Next::FailOver
+        } else {
+            Next::GiveUp
+        }
+    };
+    match now.failure {
+        Failure::Retreated | Failure::Stale => Next::Resend,
+        Failure::NoEndpoint if now.failover.is_some() => Next::Reroute,
+        Failure::NoEndpoint => Next::GiveUp,
+        Failure::ConnectFailed | Failure::ConnectTimeout => {
+            if now.retries_left > 0 && (now.has_untried || !failover.connect) {
+                Next::Retry
+            } else if failover.connect {
+                Next::Reroute
+            } else {
+                Next::GiveUp
+            }
+        }
+        Failure::Reset | Failure::BadAnswer => over_if(failover.reset),
+        Failure::Timeout => over_if(failover.timeout),
+        Failure::Status => Next::Reroute,
+        Failure::Client(_) => Next::GiveUp,
+    }
+}
+
+// === impl Course ===
+
+impl Course {
+    fn new(start: Start) -> Self {
+        let retries_left = start.held.pool(start.pool).retries;
+        Self {
+            worker: start.worker,
+            ledger: start.ledger,
+            held: start.held,
+            pool: start.pool,
+            kind: Attempt::First,
+            canary: start.chosen.filter(|(_, choice)| choice.arm == Arm::Canary),
+            rollout: start.chosen.map(|(rollout, _)| rollout),
+            began: start.began,
+            tried: Vec::new(),
+            retries_left,
+            is_resent: false,
+        }
+    }
+
+    // One attempt, from the choice of an endpoint to the answer's head.
+    async fn attempt(&mut self, order: &mut Order) -> Result<Reply, Failure> {
+        if self.has_retreated(order) {
+            return Err(Failure::Retreated);
+        }
+        let is_first = self.kind == Attempt::First && !self.is_resent;
+        let now = if is_first { self.began } else { clock::now() };
+        let mut trial = Trial::begin(&self.ledger, self, order.source.as_ref(), now);
+        let connection = match self.connection(order, now).await {
+            Ok(connection) => connection,
+            Err(failure) => {
+                let is_timeout = failure == Failure::ConnectTimeout;
+                let waited = clock::now().saturating_duration_since(now);
+                trial.fail(is_timeout.then_some(waited));
+                return Err(failure);
+            }
+        };
+        if connection.reused() {
+            trial.sent(connection.endpoint().begin(), now);
+        } else {
+            // Connecting took time.
+            if self.has_retreated(order) {
+                trial.withdraw();
+                self.worker.connections.give_back(connection, now);
+                return Err(Failure::Retreated);
+            }
+            trial.sent(connection.endpoint().begin(), clock::now());
+        }
+        self.send(order, trial, connection).await
+    }
+
+    async fn connection(
+        &mut self,
+        order: &Order,
+        now: Instant,
+    ) -> Result<Connection<Upload>, Failure> {
+        let held = Rc::clone(&self.held);
+        let pool = held.pool(self.pool);
+        let endpoint = pool
+            .pick(&self.tried, rand::random())
+            .ok_or(Failure::NoEndpoint)?;
+        let connections = &self.worker.connections;
+        if !self.is_resent {
+            let idle = pool.timeouts.idle;
+            let idle = if order.is_idempotent {
+                idle
+            } else {
+                idle.min(FRESH_ENOUGH)
+            };
+            if let Some(connection) = connections.take(endpoint, now, idle) {
+                return Ok(connection);
+            }
+        }
+        match self
+            .worker
+            .deadlines
+            .within(
+                pool.timeouts.connect,
+                connections.connect(endpoint, pool.timeouts.idle),
+            )
+            .await
+        {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "no connection");
+                self.tried.push(endpoint.id());
+                Err(Failure::ConnectFailed)
+            }
+            Err(Elapsed) => {
+                tracing::debug!(endpoint = endpoint.address(), "no connection in time");
+                self.tried.push(endpoint.id());
+                Err(Failure::ConnectTimeout)
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        order: &mut Order,
+        mut trial: Trial,
+        mut connection: Connection<Upload>,
+    ) -> Result<Reply, Failure> {
+        let held = Rc::clone(&self.held);
+        let pool = held.pool(self.pool);
+        let (endpoint, link) = (connection.endpoint(), connection.link());
+        let may_repeat = order.is_replayable() && (connection.reused() || self.canary.is_some());
+        let request = if may_repeat {
+            order.copy(pool, endpoint, link)
+        } else {
+            order.give(pool, endpoint, link)
+        };
+        let limit = self.head_limit(order);
+        let answer = self
+            .head_within(limit, &trial, connection.send(request))
+            .await;
+        let now = clock::now();
+        match answer {
+            Ok(Ok(answer)) => self.answered(order, trial, connection, answer, now),
+            Ok(Err(error)) => Err(self.refused(order, trial, &connection, error)),
+            Err(Elapsed) => {
+                trial.fail(Some(now.saturating_duration_since(trial.began())));
+                Err(Failure::Timeout)
+            }
+        }
+    }
+
+    fn answered(
+        &self,
+        order: &Order,
+        mut trial: Trial,
+        connection: Connection<Upload>,
+        answer: Response<Incoming>,
+        now: Instant,
+    ) -> Result<Reply, Failure> {
+        for _ in 0..connection.link().take_informational() {
+            self.worker.recorder.tally(Tally::InformationalDropped);
+        }
+        let (parts, incoming) = answer.into_parts();
+        if parts.status.is_informational() {
+            trial.fail(None);
+            return Err(Failure::BadAnswer);
+        }
+        let latency = trial.head_latency(now);
+        let errors = self
+            .rollout
+            .map_or(&[][..], |index| &self.held.rollout(index).error_statuses);
+        let class = class_of(parts.status, errors);
+        if self.is_replaced(order, parts.status, now) {
+            trial.conclude(class, Some(latency));
+            discard(&self.worker, incoming, connection, now);
+            return Err(Failure::Status);
+        }
+        let source = order.source.clone();
+        if let Some(source) = &source {
+            source.answered();
+        }
+        let idle_limit = self.held.pool(self.pool).timeouts.body_idle;
+        let opening = Opening {
+            incoming,
+            connection,
+            trial,
+            source,
+            class,
+            latency,
+            now,
+            idle_limit,
+        };
+        Ok((parts, Download::new(&self.worker, opening)))
+    }
+
+    // Why hyper gave no answer.
+    fn refused(
+        &mut self,
+        order: &mut Order,
+        mut trial: Trial,
+        connection: &Connection<Upload>,
+        mut error: TrySendError<Request<Upload>>,
+    ) -> Failure {
+        let unsent = error.take_message();
+        let error = error.into_error();
+        tracing::debug!(%error, endpoint = connection.endpoint().address(), "no answer");
+        if let Some(fault) = order.source.as_ref().and_then(|source| source.fault()) {
+            trial.withdraw();
+            return Failure::Client(fault);
+        }
+        let was_unsent = unsent.is_some();
+        if let Some(request) = unsent {
+            order.take_back(request, self.held.pool(self.pool));
+        }
+        let is_stale = connection.reused() && !connection.link().answered() && !error.is_parse();
+        if !self.is_resent && (was_unsent || is_stale && order.is_replayable()) {
+            trial.withdraw();
+            self.worker.recorder.tally(Tally::StaleConnection);
+            return Failure::Stale;
+        }
+        trial.fail(None);
+        if was_unsent {
+            self.tried.push(connection.endpoint().id());
+            return Failure::ConnectFailed;
+        }
+        if error.is_parse() {
+            Failure::BadAnswer
+        } else {
+            Failure::Reset
+        }
+    }
+
+    // Compares the epoch. Where the split was replaced, the arm is chosen anew, and the request goes on under the new
+    // table; whether it left canary.
+    fn has_retreated(&mut self, order: &Order) -> bool {
+        let Some((index, choice)) = self.canary else {
+            return false;
+        };
+        let held = Rc::clone(&self.held);
+        let known = held.rollout(index);
+        if known.epoch_now() == known.split.epoch {
+            return false;
+        }
+        let table = self.worker.table();
+        // A rollout that is gone has no canary any more.
+        let Some(found) = table.find_rollout(&known.name) else {
+            self.ledger.forget();
+            self.go_to_baseline(index);
+            return true;
+        };
+        let choice = choose::again(table.rollout(found), order.asker(), choice);
+        self.held = Rc::clone(&table);
+        self.rollout = Some(found);
+        let still_counts = self.ledger.reassign(&table, found, choice.arm);
+        if choice.arm == Arm::Canary {
+            self.canary = Some((found, choice));
+            self.pool = table.rollout(found).pool(Arm::Canary);
+            return false;
+        }
+        let kind = self.kind;
+        self.go_to_baseline(found);
+        if still_counts {
+            self.kind = kind;
+        }
+        true
+    }
+
+    fn go_to_baseline(&mut self, rollout: RolloutIndex) {
+        self.canary = None;
+        self.pool = self.held.rollout(rollout).pool(Arm::Baseline);
+        self.kind = Attempt::Failover;
+        self.tried.clear();
+        self.retries_left = self.held.pool(self.pool).retries;
+        self.is_resent = false;
+    }
+
+    fn failover(&self) -> Option<Failover> {
+        self.canary
+            .map(|(index, _)| self.held.rollout(index).failover)
+    }
+
+    fn is_replaced(&self, order: &Order, status: StatusCode, now: Instant) -> bool {
+        let Some((index, _)) = self.canary else {
+            return false;
+        };
+        status.is_server_error()
+            && self.held.rollout(index).failover.status_5xx
+            && order.is_replayable()
+            && self.worker.take_failover(index, now)
+    }
+
+    fn situation(&self, order: &Order, failure: Failure) -> Situation {
+        Situation {
+            failure,
+            failover: self.failover(),
+            is_replayable: order.is_replayable(),
+            retries_left: self.retries_left,
+            has_untried: self.held.pool(self.pool).has_untried(&self.tried),
+        }
+    }
+
+    fn turn(&mut self, next: Next, failure: Failure) -> Result<(), Fault> {
+        match (next, self.canary) {
+            (Next::Resend, _) => self.is_resent |= failure == Failure::Stale,
+            (Next::Retry, _) => {
+                self.retries_left -= 1;
+                self.kind = Attempt::Retry;
+            }
+            (Next::Reroute, Some((rollout, _))) => self.go_to_baseline(rollout),
+            (Next::FailOver, Some((rollout, _)))
+                if self.worker.take_failover(rollout, clock::now()) =>
+            {
+                self.go_to_baseline(rollout);
+            }
+            (Next::Reroute | Next::FailOver | Next::GiveUp, _) => return Err(failure.fault()),
+        }
+        Ok(())
+    }
+
+    // The longest wait for the answer's head from the request's last byte; zero = none.
+    fn head_limit(&self, order: &Order) -> Duration {
+        let limit = self.held.pool(self.pool).timeouts.answer_head;
+        match self.canary {
+            Some((index, _)) if order.is_replayable() => {
+                let rollout = self.held.rollout(index);
+                let earlier = if limit.is_zero() {
+                    rollout.failover_after
+                } else {
+                    limit.min(rollout.failover_after)
+                };
+                if rollout.failover.timeout {
+                    earlier
+                } else {
+                    limit
+                }
+            }
+            Some(_) | None => limit,
+        }
+    }
+
+    async fn head_within<F: Future>(
+        &self,
+        limit: Duration,
+        trial: &Trial,
+        future: F,
+    ) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        let mut left = self
+            .head_time_left(limit, trial, trial.began())
+            .ok_or(Elapsed)?;
+        loop {
+            match self.worker.deadlines.within(left, future.as_mut()).await {
+                Ok(output) => return Ok(output),
+                // The client may have been sending meanwhile, which is not upstream's time.
+                Err(Elapsed) => {
+                    left = self
+                        .head_time_left(limit, trial, clock::now())
+                        .ok_or(Elapsed)?
+                }
+            }
+        }
+    }
+
+    // `None` where the time is up; zero = no limit.
+    fn head_time_left(&self, limit: Duration, trial: &Trial, now: Instant) -> Option<Duration> {
+        let head = if limit.is_zero() {
+            None
+        } else {
+            Some(limit.saturating_sub(trial.waited(now)))
+        };
+        let request = self.held.pool(self.pool).timeouts.request;
+        let passed = now.saturating_duration_since(self.began);
+        let request = if request.is_zero() {
+            None
+        } else {
+            Some(request.saturating_sub(passed))
+        };
+        match head.into_iter().chain(request).min() {
+            Some(Duration::ZERO) => None,
+            Some(left) => Some(left),
+            None => Some(Duration::ZERO),
+        }
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    const fn fault(self) -> Fault {
+        match self {
+            Self::NoEndpoint | Self::Retreated => Fault::NoEndpoint,
+            Self::ConnectFailed => Fault::ConnectFailed,
+            Self::ConnectTimeout | Self::Timeout => Fault::Timeout,
+            Self::Stale | Self::Reset | Self::Status => Fault::Reset,
+            Self::BadAnswer => Fault::BadAnswer,
+            Self::Client(fault) => fault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Failover = Failover {
+        connect: true,
+        reset: true,
+        timeout: true,
+        status_5xx: true,
+    };
+    const NONE: Failover = Failover {
+        connect: false,
+        reset: false,
+        timeout: false,
+        status_5xx: false,
+    };
+
+    // `retries` left and endpoints untried, as `1u`, `1`, `0u`, `0`.
+    fn check(
+        failure: Failure,
+        failover: Option<Failover>,
+        is_replayable: bool,
+        retries: &str,
+        expected: Next,
+    ) {
+        let situation = Situation {
+            failure,
+            failover,
+            is_replayable,
+            retries_left: u32::from(retries.starts_with('1')),
+            has_untried: retries.ends_with('u'),
+        };
+        assert_eq!(next(situation), expected, "{situation:?}");
+    }
+
+    #[test]
+    fn what_was_not_sent_goes_again_whatever_its_method() {
+        use Failure::{ConnectFailed, ConnectTimeout};
+        for failure in [ConnectFailed, ConnectTimeout] {
+            for is_replayable in [false, true] {
+                check(failure, None, is_replayable, "1u", Next::Retry);
+                check(failure, None, is_replayable, "1", Next::Retry);
+                check(failure, None, is_replayable, "0u", Next::GiveUp);
+                check(failure, Some(ALL), is_replayable, "1u", Next::Retry);
+                check(failure, Some(ALL), is_replayable, "1", Next::Reroute);
+                check(failure, Some(ALL), is_replayable, "0u", Next::Reroute);
+                check(failure, Some(NONE), is_replayable, "0u", Next::GiveUp);
+            }
+        }
+        check(Failure::Stale, None, false, "0", Next::Resend);
+        check(Failure::Retreated, Some(ALL), false, "0", Next::Resend);
+    }
+
+    #[test]
+    fn a_canary_without_endpoints_is_routed_around() {
+        check(Failure::NoEndpoint, Some(NONE), false, "0", Next::Reroute);
+        check(Failure::NoEndpoint, None, true, "1u", Next::GiveUp);
+    }
+
+    #[test]
+    fn what_was_sent_fails_over_only_where_that_is_safe_and_wanted() {
+        for failure in [Failure::Reset, Failure::BadAnswer, Failure::Timeout] {
+            check(failure, Some(ALL), true, "0", Next::FailOver);
+            check(failure, Some(ALL), false, "1u", Next::GiveUp);
+            check(failure, Some(NONE), true, "1u", Next::GiveUp);
+            check(failure, None, true, "1u", Next::GiveUp);
+        }
+        check(
+            Failure::Reset,
+            Some(Failover {
+                timeout: true,
+                ..NONE
+            }),
+            true,
+            "0",
+            Next::GiveUp,
+        );
+        check(
+            Failure::Timeout,
+            Some(Failover {
+                reset: true,
+                ..NONE
+            }),
+            true,
+            "0",
+            Next::GiveUp,
+        );
+        check(
+            Failure::Client(Fault::BodyTooLarge),
+            Some(ALL),
+            true,
+            "1u",
+            Next::GiveUp,
+        );
+    }
+}

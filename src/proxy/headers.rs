@@ -1,0 +1,489 @@
+//! What happens to headers on their way through, both ways: pure functions.
+//!
+//! Hop-by-hop headers go; what only serin may say is removed from what came and said anew; the rest is left as it is.
+
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::respond::{Fault, X_SERIN_ERROR};
+use crate::live::Rules;
+
+pub(super) const X_SERIN_POOL: HeaderName = HeaderName::from_static("x-serin-pool");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What a `Connection` header may not name: without these the request would mean something else.
+const PROTECTED: [&str; 9] = [
+    "host",
+    "content-length",
+    "authorization",
+    "cookie",
+    "forwarded",
+    "x-real-ip",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+];
+
+/// The peer of a connection as forwarded headers name it, made once per connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) address: HeaderValue,
+    /// The same as a node of `Forwarded`: quoted and in brackets where it is IPv6 (RFC 7239, 6).
+    pub(super) node: String,
+}
+
+/// Random bits for the ids of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dice {
+    pub(super) trace: u128,
+    pub(super) span: u64,
+}
+
+/// Removes what belongs to the client's connection alone. `TE: trailers` stays.
+pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
+    if headers.contains_key(CONNECTION) {
+        for name in named_by_connection(headers) {
+            if is_protected(&name) {
+                return Err(Fault::BadRequest(
+                    "connection names a header that is not its own",
+                ));
+            }
+            if name != TE {
+                headers.remove(&name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    let wants_trailers = headers.get_all(TE).iter().any(says_trailers);
+    for hop in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHORIZATION,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        TE,
+    ] {
+        headers.remove(hop);
+    }
+    if wants_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(())
+}
+
+/// Removes what belongs to the upstream's connection alone, and what only serin may say.
+pub(super) fn strip_answer_hops(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        for name in named_by_connection(headers) {
+            if !is_protected(&name) {
+                headers.remove(&name);
+            }
+        }
+        headers.remove(CONNECTION);
+    }
+    for hop in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        X_SERIN_ERROR,
+        X_SERIN_POOL,
+    ] {
+        headers.remove(hop);
+    }
+}
+
+/// Removes what learners may not say: `x-serin-*`, what any pool sets, and of an untrusted peer the forwarded headers
+/// and its request id.
+pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool) {
+    let forbidden = |name: &HeaderName| {
+        let name = name.as_str();
+        is_ours(name) || is_claimed(name, rules) || !trusted && is_forwarded(name)
+    };
+    // Almost always none, so nothing is collected.
+    while let Some(name) = headers.keys().find(|name| forbidden(name)).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Says who asked, by which name, over what, and gives the request its ids. After `strip_claims`.
+pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
+    forwarded_for(headers, peer);
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    let host = headers.get(HOST).cloned();
+    if let Some(host) = &host
+        && !headers.contains_key(X_FORWARDED_HOST)
+    {
+        headers.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if headers.contains_key(FORWARDED) {
+        forwarded(headers, peer, host.as_ref());
+    }
+    ids(headers, dice);
+}
+
+// What a trusted peer said is extended; what any other said is gone by now.
+fn forwarded_for(headers: &mut HeaderMap, peer: &Peer) {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        headers.insert(X_FORWARDED_FOR, peer.address.clone());
+        return;
+    }
+    let joined = join(headers, &X_FORWARDED_FOR, peer.address.as_bytes());
+    headers.insert(
+        X_FORWARDED_FOR,
+        joined.unwrap_or_else(|| peer.address.clone()),
+    );
+}
+
+fn forwarded(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
+    let mut element = format!("for={};proto=http", peer.node).into_bytes();
+    if let Some(host) = host {
+        element.extend_from_slice(b";host=\"");
+        element.extend(
+            host.as_bytes()
+                .iter()
+                .filter(|byte| !matches!(byte, b'"' | b'\\')),
+        );
+        element.push(b'"');
+    }
+    if let Some(joined) = join(headers, &FORWARDED, &element) {
+        headers.insert(FORWARDED, joined);
+    }
+}
+
+fn join(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderValue> {
+    let mut joined = Vec::new();
+    for line in headers.get_all(name) {
+        joined.extend_from_slice(line.as_bytes());
+        joined.extend_from_slice(b", ");
+    }
+    joined.extend_from_slice(last);
+    HeaderValue::from_bytes(&joined).ok()
+}
+
+// The request id and the trace id are the same random number, and lie in one allocation.
+fn ids(headers: &mut HeaderMap, dice: Dice) {
+    let known_trace = headers.get_all(TRACEPARENT).iter().count() == 1
+        && headers.get(TRACEPARENT).is_some_and(is_traceparent);
+    if known_trace && headers.contains_key(X_REQUEST_ID) {
+        return;
+    }
+    // https://www.w3.org/TR/trace-context/: version 00, trace id, parent id, flags 00 (not sampled).
+    let text = traceparent(dice);
+    if !headers.contains_key(X_REQUEST_ID)
+        && let Ok(id) = HeaderValue::from_maybe_shared(text.slice(3..35))
+    {
+        headers.insert(X_REQUEST_ID, id);
+    }
+    if !known_trace && let Ok(trace) = HeaderValue::from_maybe_shared(text) {
+        headers.insert(TRACEPARENT, trace);
+        headers.remove(TRACESTATE);
+    }
+}
+
+fn traceparent(dice: Dice) -> Bytes {
+    let mut text = BytesMut::with_capacity(55);
+    text.extend_from_slice(b"00-");
+    // An id of zeros only is not valid.
+    for byte in dice.trace.max(1).to_be_bytes() {
+        text.extend_from_slice(&hex(byte));
+    }
+    text.extend_from_slice(b"-");
+    for byte in dice.span.max(1).to_be_bytes() {
+        text.extend_from_slice(&hex(byte));
+    }
+    text.extend_from_slice(b"-00");
+    text.freeze()
+}
+
+fn hex(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [
+        DIGITS[usize::from(byte >> 4)],
+        DIGITS[usize::from(byte & 15)],
+    ]
+}
+
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    let dashes = [2, 35, 52];
+    bytes.len() >= 55
+        && bytes
+            .iter()
+            .take(55)
+            .enumerate()
+            .all(|(at, byte)| match byte {
+                b'-' => dashes.contains(&at),
+                b'0'..=b'9' | b'a'..=b'f' => !dashes.contains(&at),
+                _ => false,
+            })
+        && &bytes[..2] != b"ff"
+        && (bytes.len() == 55 || &bytes[..2] != b"00" && bytes[55] == b'-')
+        && bytes[3..35].iter().any(|&byte| byte != b'0')
+        && bytes[36..52].iter().any(|&byte| byte != b'0')
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(CONNECTION).iter();
+    let tokens = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+    tokens
+        .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
+        .collect()
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    PROTECTED.contains(&name) || is_ours(name) || starts_as(name, "x-forwarded-")
+}
+
+fn says_trailers(value: &HeaderValue) -> bool {
+    let mut codings = value.as_bytes().split(|&byte| byte == b',');
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+fn is_ours(name: &str) -> bool {
+    starts_as(name, "x-serin-")
+}
+
+fn is_forwarded(name: &str) -> bool {
+    starts_as(name, "x-forwarded-")
+        || same(name, "forwarded")
+        || same(name, "x-request-id")
+        || same(name, "x-real-ip")
+}
+
+fn is_claimed(name: &str, rules: &Rules) -> bool {
+    rules.claimed_lengths & (1 << name.len().min(63)) != 0
+        && rules.claimed.iter().any(|claimed| same(name, claimed))
+}
+
+// Header names are in lower case; `_` counts as `-`, as it does for servers that put them into variables.
+fn starts_as(name: &str, prefix: &str) -> bool {
+    name.len() >= prefix.len() && same(&name[..prefix.len()], prefix)
+}
+
+fn same(name: &str, dashed: &str) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == dashed.len()
+        && name
+            .bytes()
+            .zip(dashed.bytes())
+            .all(|(have, want)| dash(have) == want)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Limits, ServerTimeouts};
+
+    const DICE: Dice = Dice {
+        trace: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
+        span: 1,
+    };
+
+    fn parse(text: &str) -> HeaderMap {
+        let line = |line: &str| {
+            let (name, value) = line.split_once(':').expect("name: value");
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+            (name, HeaderValue::from_str(value.trim()).expect("a value"))
+        };
+        text.split('|')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+            .map(line)
+            .collect()
+    }
+
+    fn print(headers: &HeaderMap) -> String {
+        let mut lines: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII")))
+            .collect();
+        lines.sort();
+        lines.join(" | ")
+    }
+
+    fn rules(claimed: &[&str]) -> Rules {
+        let second = Duration::from_secs(1);
+        Rules {
+            trusted: Vec::new(),
+            limits: Limits {
+                head_bytes: 0,
+                headers: 0,
+                target_bytes: 0,
+                body_bytes: 0,
+            },
+            timeouts: ServerTimeouts {
+                first_byte: second,
+                head: second,
+                body_idle: second,
+                write_idle: second,
+                keep_alive: second,
+                stream_idle: second,
+                drain_delay: second,
+                idle_grace: second,
+                drain: second,
+            },
+            claimed: claimed.iter().map(|&name| name.into()).collect(),
+            claimed_lengths: claimed
+                .iter()
+                .fold(0, |bits, name| bits | 1 << name.len().min(63)),
+        }
+    }
+
+    fn peer() -> Peer {
+        Peer {
+            address: HeaderValue::from_static("192.0.2.1"),
+            node: "192.0.2.1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_headers_stay_behind() {
+        let check = |before: &str, after: &str| {
+            let mut headers = parse(before);
+            strip_request_hops(&mut headers).expect(before);
+            assert_eq!(print(&headers), after, "{before}");
+        };
+        check("a: 1 | connection: close", "a: 1");
+        check(
+            "a: 1 | connection: keep-alive, a | keep-alive: timeout=5",
+            "",
+        );
+        check("a: 1 | b: 2 | connection: A | connection: b", "");
+        check(
+            "proxy-connection: x | proxy-authorization: y | upgrade: h2c | connection: upgrade",
+            "",
+        );
+        check("transfer-encoding: chunked | trailer: x", "trailer: x");
+        check("te: trailers, deflate | connection: te", "te: trailers");
+        check("te: deflate", "");
+    }
+
+    #[test]
+    fn connection_may_not_name_what_is_not_its_own() {
+        for name in [
+            "host",
+            "Content-Length",
+            "x-forwarded-for",
+            "X_Forwarded_Proto",
+            "forwarded",
+            "x-serin-pool",
+            "cookie",
+        ] {
+            let mut headers = parse(&format!("connection: close, {name}"));
+            assert!(strip_request_hops(&mut headers).is_err(), "{name}");
+        }
+        let mut headers = parse(
+            "connection: content-length, a | content-length: 3 | a: 1 | keep-alive: x | x-serin-error: y",
+        );
+        strip_answer_hops(&mut headers);
+        assert_eq!(print(&headers), "content-length: 3");
+    }
+
+    #[test]
+    fn what_learners_may_not_say_is_removed() {
+        let rules = rules(&["x-cohort"]);
+        let check = |trusted: bool, before: &str, after: &str| {
+            let mut headers = parse(before);
+            strip_claims(&mut headers, &rules, trusted);
+            assert_eq!(print(&headers), after, "{before}");
+        };
+        check(
+            true,
+            "x-serin-pool: a | x_serin_pool: b | x-cohort: c | x_cohort: d | x-cohorts: e",
+            "x-cohorts: e",
+        );
+        check(
+            false,
+            "x-forwarded-for: 1 | x_forwarded_for: 2 | forwarded: 3 | x-forwarded-prefix: 4 | x-request-id: 5",
+            "",
+        );
+        check(
+            true,
+            "x-forwarded-for: 1 | x-request-id: 5",
+            "x-forwarded-for: 1 | x-request-id: 5",
+        );
+        check(false, "x-real-ip: 1 | accept: 2", "accept: 2");
+    }
+
+    #[test]
+    fn forwarded_headers_say_who_asked() {
+        let check = |before: &str, after: &str| {
+            let mut headers = parse(before);
+            headers.insert(X_REQUEST_ID, HeaderValue::from_static("id"));
+            forward(&mut headers, &peer(), DICE);
+            headers.remove(TRACEPARENT);
+            headers.remove(X_REQUEST_ID);
+            assert_eq!(print(&headers), after, "{before}");
+        };
+        check(
+            "host: a",
+            "host: a | x-forwarded-for: 192.0.2.1 | x-forwarded-host: a | x-forwarded-proto: http",
+        );
+        check(
+            "host: a | x-forwarded-for: 1, 2 | x-forwarded-for: 3 | x-forwarded-proto: https | x-forwarded-host: b",
+            "host: a | x-forwarded-for: 1, 2, 3, 192.0.2.1 | x-forwarded-host: b | x-forwarded-proto: https",
+        );
+        check(
+            "host: a | forwarded: for=1",
+            "forwarded: for=1, for=192.0.2.1;proto=http;host=\"a\" | host: a | x-forwarded-for: 192.0.2.1 | \
+             x-forwarded-host: a | x-forwarded-proto: http",
+        );
+    }
+
+    #[test]
+    fn ids_are_kept_or_made() {
+        let made_id = "x-request-id: 0123456789abcdef0123456789abcdef";
+        let made = format!(
+            "traceparent: 00-0123456789abcdef0123456789abcdef-0000000000000001-00 | {made_id}"
+        );
+        let good = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let check = |before: &str, after: &str| {
+            let mut headers = parse(before);
+            ids(&mut headers, DICE);
+            assert_eq!(print(&headers), after, "{before}");
+        };
+        check("", &made);
+        check(
+            &format!("{good} | tracestate: a=1"),
+            &format!("{good} | tracestate: a=1 | {made_id}"),
+        );
+        check(
+            &format!("{good} | x-request-id: mine"),
+            &format!("{good} | x-request-id: mine"),
+        );
+        check(
+            "x-request-id: mine",
+            &made.replace(made_id, "x-request-id: mine"),
+        );
+        check(&format!("{good} | {good}"), &made);
+        for bad in [
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "x",
+        ] {
+            check(&format!("traceparent: {bad} | tracestate: a=1"), &made);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The data path, in the order a request meets it.
+//!
+//! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `service` is the table of
+//! contents of one request: `check`, `learner`, `choose`, `headers`, then `forward` with `order` and `body` up, `answer`
+//! down, `outcome` for the records, and `respond` where an error becomes a status. Knows nothing of the control path.
+
+mod answer;
+mod body;
+mod check;
+mod choose;
+mod connection;
+mod deadline;
+mod forward;
+mod headers;
+mod io;
+mod learner;
+mod listen;
+mod order;
+mod outcome;
+mod respond;
+mod service;
+mod worker;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::config::Server;
+use crate::live::Live;
+use crate::shutdown::{Shutdown, Stage};
+use crate::telemetry::Telemetry;
+
+pub use listen::BindError;
+
+use listen::raise_file_limit;
+
+use worker::WorkerParts;
+
+/// Connections where the system names no limit of files.
+const UNLIMITED_FILES: u64 = 1_000_000;
+
+/// What the data path needs.
+#[derive(Debug)]
+pub struct ProxyParts {
+    pub live: Arc<Live>,
+    pub telemetry: Arc<Telemetry>,
+    /// Client connections of all workers together; never 0.
+    pub max_connections: usize,
+    pub shutdown: Shutdown,
+}
+
+/// Bound sockets that nobody accepts on yet: a list for each worker.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<Vec<TcpListener>>,
+    addresses: Vec<SocketAddr>,
+}
+
+/// A worker ended that should not have.
+#[derive(Debug, thiserror::Error)]
+#[error("worker {worker} ended unexpectedly: {why}")]
+pub struct WorkerLost {
+    pub worker: usize,
+    pub why: String,
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Workers {
+    addresses: Vec<SocketAddr>,
+    ends: mpsc::UnboundedReceiver<End>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+struct End {
+    worker: usize,
+    /// `None` for a panic.
+    result: Option<std::io::Result<()>>,
+}
+
+/// Sends the end of a worker's thread, a panic too.
+struct EndGuard {
+    end: Option<End>,
+    ends: mpsc::UnboundedSender<End>,
+}
+
+/// Binds every address, once for each worker.
+pub fn bind(server: &Server) -> Result<Listeners, BindError> {
+    let sockets = listen::bind(&server.listen, server.workers.max(1))?;
+    let first = sockets.first().into_iter().flatten();
+    let addresses = first
+        .filter_map(|socket| socket.local_addr().ok())
+        .collect();
+    Ok(Listeners { sockets, addresses })
+}
+
+/// Starts a worker for each list of sockets: from now on connections are accepted.
+pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers> {
+    let count = listeners.sockets.len();
+    let (sender, ends) = mpsc::unbounded_channel();
+    for (worker, listeners) in listeners.sockets.into_iter().enumerate() {
+        let worker_parts = WorkerParts {
+            live: Arc::clone(&parts.live),
+            recorder: parts.telemetry.recorder(),
+            listeners,
+            workers: count,
+            max_connections: (parts.max_connections / count).max(1),
+            shutdown: parts.shutdown.clone(),
+        };
+        spawn(worker, worker_parts, sender.clone())?;
+    }
+    Ok(Workers {
+        addresses: listeners.addresses,
+        ends,
+        shutdown: parts.shutdown,
+    })
+}
+
+/// How many client connections may be open: as the file says, or four fifths of the files where it says 0; the rest is
+/// for upstream connections, the store and the admin port. Raises the file limit to what the system allows.
+pub fn max_connections(server: &Server) -> usize {
+    let files = raise_file_limit().unwrap_or(UNLIMITED_FILES);
+    if server.max_connections != 0 {
+        server.max_connections
+    } else {
+        usize::try_from(files / 5 * 4).unwrap_or(usize::MAX)
+    }
+}
+
+fn spawn(
+    worker: usize,
+    parts: WorkerParts,
+    ends: mpsc::UnboundedSender<End>,
+) -> std::io::Result<()> {
+    let builder = thread::Builder::new().name(format!("worker-{worker}"));
+    builder.spawn(move || {
+        let mut guard = EndGuard {
+            end: Some(End {
+                worker,
+                result: None,
+            }),
+            ends,
+        };
+        let result = worker::run(parts);
+        guard.end = Some(End {
+            worker,
+            result: Some(result),
+        });
+    })?;
+    Ok(())
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// The addresses listened on, in the order of the configuration, with the ports that the system chose.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until every worker has drained, or the first one ended that should not have. May be dropped and called
+    /// again.
+    pub async fn ended(&mut self) -> Result<(), WorkerLost> {
+        // The channel closes when the last worker is gone. One message a worker: it needs no bound.
+        while let Some(end) = self.ends.recv().await {
+            let why = match end.result {
+                Some(Ok(())) if self.shutdown.stage() >= Stage::Draining => continue,
+                Some(Ok(())) => "it stopped".to_owned(),
+                Some(Err(error)) => error.to_string(),
+                None => "it panicked".to_owned(),
+            };
+            return Err(WorkerLost {
+                worker: end.worker,
+                why,
+            });
+        }
+        Ok(())
+    }
+}
+
+// === impl EndGuard ===
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take()
+            && self.ends.send(end).is_err()
+        {
+            tracing::debug!("nobody waits for the workers");
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What is recorded of a request, and that it is recorded once.
+//!
+//! Pool figures hold every attempt. Arm figures hold one outcome for each learner request, of its own arm: failed if
+//! any attempt there failed, whatever a retry or failover made of it afterwards.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::body::{Progress, Source};
+use super::forward::Course;
+use super::worker::Worker;
+use crate::clock;
+use crate::live::{Held, PoolIndex, RolloutIndex};
+use crate::rollout::assign::LearnerHash;
+use crate::rollout::name::Arm;
+use crate::rollout::slot::{Class, Outcome};
+use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, SegmentId};
+use crate::upstream::endpoint::InFlight;
+
+/// How long a learner waits before leaving counts as an error, where no rollout says it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a failure without a latency is worth to the balance: an endpoint that fails fast must not look fast.
+const FAILURE_COST: Duration = Duration::from_secs(1);
+
+/// A request's place in the arm figures.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OwnArm {
+    pub(super) rollout: RolloutIndex,
+    pub(super) arm: Arm,
+    pub(super) segment: SegmentId,
+    /// Of the split under which its first attempt begins.
+    pub(super) epoch: u64,
+    /// `None` where nothing identifies the learner.
+    pub(super) learner: Option<LearnerHash>,
+}
+
+/// The records that one request still owes.
+pub(super) struct Ledger {
+    worker: Rc<Worker>,
+    /// What is owed, with the table it refers to; `None` for no rollout, pinned, forced, or recorded already.
+    owed: RefCell<Option<(Held, OwnArm)>>,
+}
+
+/// One attempt under way. Dropped before it was concluded, the client is gone: that is recorded too.
+pub(super) struct Trial {
+    ledger: Rc<Ledger>,
+    held: Held,
+    pool: PoolIndex,
+    kind: Attempt,
+    is_open: bool,
+    began: Instant,
+    source: Option<Rc<Source>>,
+    in_flight: Option<InFlight>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    pub(super) fn new(worker: &Rc<Worker>, owed: Option<(Held, OwnArm)>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            owed: RefCell::new(owed),
+        })
+    }
+
+    /// The split was replaced before an attempt began: the request counts under the new one, if it was not counted
+    /// before. Whether it was not.
+    pub(super) fn reassign(&self, held: &Held, rollout: RolloutIndex, arm: Arm) -> bool {
+        let mut owed = self.owed.borrow_mut();
+        if let Some((table, own)) = owed.as_mut() {
+            *table = Rc::clone(held);
+            own.rollout = rollout;
+            own.arm = arm;
+            own.epoch = held.rollout(rollout).split.epoch;
+        }
+        owed.is_some()
+    }
+
+    /// The rollout is gone: nothing is owed to it.
+    pub(super) fn forget(&self) {
+        *self.owed.borrow_mut() = None;
+    }
+
+    fn record(&self, outcome: Outcome) {
+        let Some((held, own)) = self.owed.borrow_mut().take() else {
+            return;
+        };
+        self.worker.recorder.record(&ArmRecord {
+            rollout: &held.rollout(own.rollout).meter,
+            arm: own.arm,
+            segment: own.segment,
+            epoch: own.epoch,
+            outcome,
+            learner: own.learner,
+        });
+    }
+
+    fn patience(&self) -> Duration {
+        let owed = self.owed.borrow();
+        owed.as_ref()
+            .map_or(PATIENCE, |(held, own)| held.rollout(own.rollout).patience)
+    }
+}
+
+// === impl Trial ===
+
+impl Trial {
+    /// Begins the attempt that a request has come to.
+    pub(super) fn begin(
+        ledger: &Rc<Ledger>,
+        course: &Course,
+        source: Option<&Rc<Source>>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            ledger: Rc::clone(ledger),
+            held: Rc::clone(&course.held),
+            pool: course.pool,
+            kind: course.kind,
+            is_open: true,
+            began: now,
+            source: source.cloned(),
+            in_flight: None,
+        }
+    }
+
+    /// The request is handed to the endpoint's connection now: waiting counts from here.
+    pub(super) fn sent(&mut self, in_flight: InFlight, now: Instant) {
+        self.in_flight = Some(in_flight);
+        self.began = now;
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long the endpoint has been waited for: from the last byte it was given; zero while the client is waited for.
+    pub(super) fn waited(&self, now: Instant) -> Duration {
+        let since = match self.source.as_ref().map(|source| source.progress()) {
+            None => self.began,
+            Some(Progress::Finished(at) | Progress::Given(at)) => at.max(self.began),
+            Some(Progress::Asking) => return Duration::ZERO,
+        };
+        now.saturating_duration_since(since)
+    }
+
+    /// The answer's head is here: how long it took from the request's last byte; zero where it came before that.
+    pub(super) fn head_latency(&self, now: Instant) -> Duration {
+        let latency = if self.is_sent() {
+            self.waited(now)
+        } else {
+            Duration::ZERO
+        };
+        self.observe(latency);
+        latency
+    }
+
+    /// The attempt failed. `latency` where the table says that it is recorded.
+    pub(super) fn fail(&mut self, latency: Option<Duration>) {
+        self.observe(latency.unwrap_or(FAILURE_COST));
+        self.conclude(Class::Failed, latency);
+    }
+
+    /// The attempt ended so.
+    pub(super) fn conclude(&mut self, class: Class, latency: Option<Duration>) {
+        if !self.is_open {
+            return;
+        }
+        self.withdraw();
+        let outcome = Outcome { class, latency };
+        let pool = &self.held.pool(self.pool).meter;
+        self.ledger.worker.recorder.record_attempt(&AttemptRecord {
+            pool,
+            attempt: self.kind,
+            outcome,
+        });
+        // What follows a failure finds nothing owed any more.
+        self.ledger.record(outcome);
+    }
+
+    /// The attempt was none, or is not to be counted.
+    pub(super) fn withdraw(&mut self) {
+        self.is_open = false;
+        self.in_flight = None;
+    }
+
+    fn observe(&self, latency: Duration) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.endpoint().observe(latency);
+        }
+    }
+
+    fn is_sent(&self) -> bool {
+        let progress = self.source.as_ref().map(|source| source.progress());
+        matches!(progress, None | Some(Progress::Finished(_)))
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let waited = if self.is_sent() {
+            self.waited(clock::now())
+        } else {
+            Duration::ZERO
+        };
+        let is_late = waited > self.ledger.patience();
+        let class = if is_late {
+            Class::AbandonedLate
+        } else {
+            Class::Abandoned
+        };
+        self.conclude(class, is_late.then_some(waited));
+    }
+}
+
+/// How an answer that came whole counts.
+pub(super) fn class_of(status: StatusCode, error_statuses: &[u16]) -> Class {
+    match status.as_u16() {
+        502..=504 => Class::Failed,
+        500.. => Class::Error,
+        code if error_statuses.contains(&code) => Class::Error,
+        400..=499 => Class::ClientError,
+        _ => Class::Ok,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_count_as_the_table_says() {
+        let check = |status: u16, expected: Class| {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(class_of(status, &[404, 302]), expected, "{status}");
+        };
+        for ok in [200, 204, 301, 304, 399] {
+            check(ok, Class::Ok);
+        }
+        for client_error in [400, 401, 403, 429, 499] {
+            check(client_error, Class::ClientError);
+        }
+        for error in [500, 501, 505, 599, 404, 302] {
+            check(error, Class::Error);
+        }
+        for failed in [502, 503, 504] {
+            check(failed, Class::Failed);
+        }
+    }
+}

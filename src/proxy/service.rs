@@ -1,0 +1,331 @@
+//! The request's table of contents: what happens to it, in order. Each step is a leaf of its own.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use hyper::body::{Body, Incoming};
+
+use super::answer::{Answer, Download, Turn};
+use super::body::{Source, UploadLimits};
+use super::check;
+use super::choose::{self, Choice};
+use super::forward::{Start, forward};
+use super::headers::{self, Dice, Peer, X_SERIN_POOL};
+use super::io::{Meter, Phase};
+use super::learner::{Asker, client_address};
+use super::order::Order;
+use super::outcome::{Ledger, OwnArm};
+use super::respond::{self, Fault};
+use super::worker::Worker;
+use crate::clock;
+use crate::live::{Held, Matched, PoolIndex, RolloutIndex, Rules, Target};
+use crate::rollout::name::Arm;
+
+/// One client's connection, as its requests see it.
+pub(super) struct Client {
+    worker: Rc<Worker>,
+    meter: Arc<Meter>,
+    ip: IpAddr,
+    address: Rc<str>,
+    peer: Peer,
+}
+
+/// Where a request goes, and what is owed to the records for it.
+struct Destination {
+    pool: PoolIndex,
+    chosen: Option<(RolloutIndex, Choice)>,
+    ledger: Rc<Ledger>,
+}
+
+/// Answers one request: with upstream's answer, or with serin's own.
+pub(super) async fn handle(
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
+    client.meter.enter(Phase::Busy);
+    let turn = Turn::new(&client.meter);
+    let has_body = !request.body().is_end_stream();
+    let mut response = match serve(&client, request).await {
+        Ok((response, reply)) => {
+            client
+                .worker
+                .recorder
+                .record_answer(response.status().as_u16(), None);
+            response.map(|()| Answer::download(reply, turn))
+        }
+        Err(fault) => {
+            if has_body {
+                client.meter.set_unread();
+            }
+            tracing::debug!(%fault, client = %client.ip, "answered by serin");
+            client
+                .worker
+                .recorder
+                .record_answer(fault.status().as_u16(), Some(fault.reason()));
+            let (response, text) = respond::answer(fault);
+            response.map(|()| Answer::text(text, turn))
+        }
+    };
+    if client.worker.is_draining() {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+async fn serve(
+    client: &Client,
+    request: Request<Incoming>,
+) -> Result<(Response<()>, Download), Fault> {
+    let began = clock::now();
+    let held = client.worker.table();
+    let (mut parts, body) = request.into_parts();
+    let rules = held.rules();
+    let host = check::head(&parts, &rules.limits)?;
+    let matched = held.route(host, parts.uri.path()).ok_or(Fault::NoRoute)?;
+    let is_trusted = rules.trusts(client.ip);
+    let address = client.address(rules, is_trusted, &parts.headers);
+    let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
+
+    let limits = UploadLimits {
+        bytes: rules.limits.body_bytes,
+        idle: rules.timeouts.body_idle,
+    };
+    declared_length(&body, limits.bytes)?;
+    let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
+    headers::strip_request_hops(&mut parts.headers)?;
+    headers::strip_claims(&mut parts.headers, rules, is_trusted);
+    headers::forward(&mut parts.headers, &client.peer, dice());
+    let is_idempotent = matched.idempotent || is_idempotent(&parts);
+    let source = Source::new(body, is_idempotent, limits, &client.worker.deadlines);
+    keep_framing(&mut parts.headers, is_chunked, source.is_some());
+
+    let order = Order {
+        uri: origin_form(parts.uri),
+        method: parts.method,
+        headers: parts.headers,
+        extensions: parts.extensions,
+        source: source.clone(),
+        is_idempotent,
+        address,
+    };
+    let Destination {
+        pool,
+        chosen,
+        ledger,
+    } = destination;
+    let start = Start {
+        worker: Rc::clone(&client.worker),
+        ledger,
+        held,
+        pool,
+        chosen,
+        began,
+    };
+    let (mut head, download) = forward(start, order).await?;
+    if source.is_some_and(|source| source.is_unwanted()) {
+        client.meter.set_unread();
+    }
+    headers::strip_answer_hops(&mut head.headers);
+    head.version = Version::HTTP_11;
+    Ok((Response::from_parts(head, ()), download))
+}
+
+// === impl Client ===
+
+impl Client {
+    pub(super) fn new(worker: &Rc<Worker>, meter: &Arc<Meter>, peer: SocketAddr) -> Rc<Self> {
+        let ip = peer.ip().to_canonical();
+        let text = ip.to_string();
+        let node = if ip.is_ipv6() {
+            format!("\"[{text}]\"")
+        } else {
+            text.clone()
+        };
+        let address =
+            HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Rc::new(Self {
+            worker: Rc::clone(worker),
+            meter: Arc::clone(meter),
+            ip,
+            address: text.into(),
+            peer: Peer { address, node },
+        })
+    }
+
+    fn address(&self, rules: &Rules, is_trusted: bool, headers: &HeaderMap) -> Rc<str> {
+        if !is_trusted {
+            return Rc::clone(&self.address);
+        }
+        client_address(self.ip, &rules.trusted, headers)
+            .to_string()
+            .into()
+    }
+
+    fn destination(
+        &self,
+        held: &Held,
+        matched: Matched,
+        parts: &Parts,
+        address: &str,
+        is_trusted: bool,
+        now: Instant,
+    ) -> Destination {
+        let index = match matched.target {
+            Target::Pool(pool) => {
+                return Destination {
+                    pool,
+                    chosen: None,
+                    ledger: Ledger::new(&self.worker, None),
+                };
+            }
+            Target::Rollout(index) => index,
+        };
+        let rollout = held.rollout(index);
+        let asker = Asker {
+            headers: &parts.headers,
+            uri: &parts.uri,
+            address,
+        };
+        let forced = if is_trusted {
+            forced_arm(held, index, &parts.headers)
+        } else {
+            None
+        };
+        let choice = choose::choose(rollout, asker, forced, rand::random());
+        let owed = choice.counts().then(|| {
+            let own = self.own_arm(held, index, &choice, asker);
+            (Rc::clone(held), own)
+        });
+        if choice.arm == Arm::Baseline {
+            self.worker.earn_failover(index, now);
+        }
+        let ledger = Ledger::new(&self.worker, owed);
+        Destination {
+            pool: rollout.pool(choice.arm),
+            chosen: Some((index, choice)),
+            ledger,
+        }
+    }
+
+    fn own_arm(
+        &self,
+        held: &Held,
+        index: RolloutIndex,
+        choice: &Choice,
+        asker: Asker<'_>,
+    ) -> OwnArm {
+        let rollout = held.rollout(index);
+        let learner = choice.learner();
+        if let Some(learner) = learner {
+            self.worker
+                .recorder
+                .record_learner(&rollout.meter, choice.arm, learner);
+        }
+        let segment = choose::segment_of(rollout, asker);
+        OwnArm {
+            rollout: index,
+            arm: choice.arm,
+            segment: segment.map_or_else(Default::default, |name| rollout.meter.segment(&name)),
+            epoch: rollout.split.epoch,
+            learner,
+        }
+    }
+}
+
+// The arm whose pool a trusted peer names.
+fn forced_arm(held: &Held, index: RolloutIndex, headers: &HeaderMap) -> Option<Arm> {
+    let name = headers.get(X_SERIN_POOL)?;
+    let rollout = held.rollout(index);
+    Arm::ALL
+        .into_iter()
+        .find(|&arm| held.pool(rollout.pool(arm)).name.as_str().as_bytes() == name.as_bytes())
+}
+
+fn declared_length(body: &Incoming, limit: u64) -> Result<(), Fault> {
+    let is_over = limit != 0 && body.size_hint().lower() > limit;
+    if is_over {
+        Err(Fault::BodyTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_idempotent(parts: &Parts) -> bool {
+    parts.method.is_idempotent() || parts.headers.contains_key("idempotency-key")
+}
+
+// hyper sends a body of unknown length with a GET only where the head says so.
+fn keep_framing(headers: &mut HeaderMap, is_chunked: bool, has_body: bool) {
+    if is_chunked && has_body {
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        headers.remove(CONTENT_LENGTH);
+    }
+}
+
+fn origin_form(uri: Uri) -> Uri {
+    if uri.scheme().is_none() {
+        return uri;
+    }
+    let path = uri.into_parts().path_and_query;
+    path.map_or_else(Uri::default, Uri::from)
+}
+
+fn dice() -> Dice {
+    Dice {
+        trace: rand::random(),
+        span: rand::random(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+
+    #[test]
+    fn idempotent_is_what_the_standard_says_or_the_client_vouches_for() {
+        let check = |method: Method, key: bool, expected: bool| {
+            let mut request = Request::builder().method(method.clone());
+            if key {
+                request = request.header("idempotency-key", "k");
+            }
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            assert_eq!(is_idempotent(&parts), expected, "{method} {key}");
+        };
+        for method in [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::PUT,
+            Method::DELETE,
+        ] {
+            check(method, false, true);
+        }
+        check(Method::POST, false, false);
+        check(Method::PATCH, false, false);
+        check(Method::POST, true, true);
+    }
+
+    #[test]
+    fn absolute_targets_become_paths() {
+        let check = |target: &str, expected: &str| {
+            assert_eq!(
+                origin_form(target.parse().expect("a target")).to_string(),
+                expected
+            );
+        };
+        check("/a?b", "/a?b");
+        check("http://h:1/a?b", "/a?b");
+        check("http://h", "/");
+        check("*", "*");
+    }
+}

@@ -1,0 +1,239 @@
+//! One worker: a thread with its own runtime, listeners, upstream connections and recorder.
+//!
+//! Accepts until the drain begins, then finishes what was begun. Shares nothing on the request's way with another
+//! worker but the table and atomic counters.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, LocalSet, spawn_local};
+
+use super::body::Upload;
+use super::connection::{self, Place, Registry};
+use super::deadline::Deadlines;
+use super::io::CoarseClock;
+use crate::clock;
+use crate::live::{Held, Live, Reader, RolloutIndex};
+use crate::rollout::time::millis;
+use crate::shutdown::{Shutdown, Stage};
+use crate::telemetry::{Recorder, Tally};
+use crate::upstream::budget::FailoverBudget;
+use crate::upstream::connect::Connections;
+
+/// How often connections are looked over.
+const SWEEP: Duration = Duration::from_millis(100);
+/// How long accepting pauses when files or memory ran out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a worker is made of; all of it can be sent to its thread.
+pub(super) struct WorkerParts {
+    pub(super) live: Arc<Live>,
+    pub(super) recorder: Recorder,
+    pub(super) listeners: Vec<StdListener>,
+    /// How many workers there are.
+    pub(super) workers: usize,
+    /// Connections of this worker; never 0.
+    pub(super) max_connections: usize,
+    pub(super) shutdown: Shutdown,
+}
+
+/// What the requests of one worker share.
+pub(super) struct Worker {
+    pub(super) recorder: Recorder,
+    pub(super) connections: Connections<Upload>,
+    pub(super) deadlines: Deadlines,
+    pub(super) registry: Registry,
+    pub(super) clock: Arc<CoarseClock>,
+    /// Told when a connection has ended.
+    pub(super) left: Notify,
+    reader: RefCell<Reader>,
+    /// By the rollout's place in the table.
+    budgets: RefCell<Vec<FailoverBudget>>,
+    workers: usize,
+    max_connections: usize,
+    began: Instant,
+    draining: Cell<Option<Instant>>,
+}
+
+/// Runs a worker until it is drained.
+pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    LocalSet::new().block_on(&runtime, serve(parts))
+}
+
+async fn serve(parts: WorkerParts) -> io::Result<()> {
+    let worker = Rc::new(Worker {
+        recorder: parts.recorder,
+        connections: Connections::new(),
+        deadlines: Deadlines::new(),
+        registry: Registry::default(),
+        clock: Arc::default(),
+        left: Notify::new(),
+        reader: RefCell::new(parts.live.reader()),
+        budgets: RefCell::default(),
+        workers: parts.workers,
+        max_connections: parts.max_connections,
+        began: clock::now(),
+        draining: Cell::new(None),
+    });
+    let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let mut accepting = JoinSet::new();
+    for listener in parts.listeners {
+        let listener = TcpListener::from_std(listener)?;
+        accepting.spawn_local(accept(Rc::clone(&worker), listener, parts.shutdown.clone()));
+    }
+    let mut shutdown = parts.shutdown.clone();
+    loop {
+        tokio::select! {
+            ended = accepting.join_next() => match ended {
+                Some(ended) => ended.map_err(io::Error::other)??,
+                None => break,
+            },
+            () = shutdown.reached(Stage::Stopped) => break,
+        }
+    }
+    accepting.abort_all();
+    worker.leave(parts.shutdown).await;
+    sweeping.abort();
+    Ok(())
+}
+
+// Accepts until the drain begins, then what the kernel had accepted already.
+async fn accept(
+    worker: Rc<Worker>,
+    listener: TcpListener,
+    mut shutdown: Shutdown,
+) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.reached(Stage::Draining) => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => worker.admit(stream, peer).await,
+                Err(error) => worker.pause(&error).await,
+            },
+        }
+    }
+    worker.drain();
+    let listener = listener.into_std()?;
+    while let Ok((stream, peer)) = listener.accept() {
+        stream.set_nonblocking(true)?;
+        worker.admit(TcpStream::from_std(stream)?, peer).await;
+    }
+    Ok(())
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let now = clock::now();
+        let age = millis(now.saturating_duration_since(worker.began));
+        // Wraps after 49 days; ages that span the wrap count as zero once.
+        worker.clock.set(age as u32);
+        let table = worker.table();
+        let draining = worker
+            .draining
+            .get()
+            .map(|since| now.saturating_duration_since(since));
+        worker.registry.sweep(&table.rules().timeouts, draining);
+        worker.connections.sweep(now);
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// The table in force.
+    pub(super) fn table(&self) -> Held {
+        Rc::clone(self.reader.borrow_mut().load())
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    /// A request of baseline's own, which canary's failures may be measured by.
+    pub(super) fn earn_failover(&self, rollout: RolloutIndex, now: Instant) {
+        self.budget(rollout, now, |budget| budget.baseline_request(now));
+    }
+
+    /// Whether a request that canary saw may be sent to baseline as well; takes it from the budget.
+    pub(super) fn take_failover(&self, rollout: RolloutIndex, now: Instant) -> bool {
+        self.budget(rollout, now, |budget| budget.take(now))
+    }
+
+    fn budget<T>(
+        &self,
+        rollout: RolloutIndex,
+        now: Instant,
+        act: impl FnOnce(&mut FailoverBudget) -> T,
+    ) -> T {
+        let mut budgets = self.budgets.borrow_mut();
+        if budgets.len() <= rollout.0 {
+            budgets.resize(rollout.0 + 1, FailoverBudget::new(self.workers, now));
+        }
+        act(&mut budgets[rollout.0])
+    }
+
+    async fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+        while self.registry.len() >= self.max_connections {
+            if !self.registry.evict() {
+                // All are busy: the kernel keeps the next ones until one ends.
+                self.left.notified().await;
+                continue;
+            }
+            self.recorder.tally(Tally::ConnectionEvicted);
+            self.left.notified().await;
+        }
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a client was gone before it was served");
+            return;
+        }
+        spawn_local(connection::serve(Place::take(self), stream, peer));
+    }
+
+    async fn pause(&self, error: &io::Error) {
+        use rustix::io::Errno;
+        let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+        let code = error.raw_os_error().unwrap_or_default();
+        if exhausted.iter().any(|errno| errno.raw_os_error() == code) {
+            self.recorder.tally(Tally::AcceptPaused);
+            tracing::warn!(%error, "accepting pauses");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        } else {
+            tracing::debug!(%error, "a connection was gone before it was accepted");
+        }
+    }
+
+    fn drain(&self) {
+        if self.draining.get().is_none() {
+            self.draining.set(Some(clock::now()));
+        }
+    }
+
+    // Waits until every connection has ended, or the time is up and the rest is cut.
+    async fn leave(&self, mut shutdown: Shutdown) {
+        let all_left = async {
+            while self.registry.len() > 0 {
+                self.left.notified().await;
+            }
+        };
+        tokio::select! {
+            () = all_left => return,
+            () = shutdown.reached(Stage::Stopped) => {}
+        }
+        self.registry.cut_all();
+        while self.registry.len() > 0 {
+            self.left.notified().await;
+        }
+        self.connections.close_idle();
+    }
+}

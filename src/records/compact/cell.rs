@@ -1,0 +1,287 @@
+//! A cell in bytes: counters as varints, the histogram as pairs of (distance to the next bucket, count).
+//!
+//! A bucket is written as its lowest value in units of 64 us, the finest step of the frozen layout: the distance
+//! between neighbours then fits in one byte nearly everywhere, and no bucket numbering has to be frozen beside it.
+
+use std::collections::BTreeMap;
+
+use super::DecodeError;
+use super::varint::{Reader, put};
+use crate::rollout::assign::LearnerHash;
+use crate::rollout::slot::{
+    Cell, LATENCY_EDGES, LATENCY_MAX_US, LAYOUT_VERSION, LatencySum, MAX_FAILING_LEARNERS,
+    latency_sum,
+};
+
+/// The finest step of the layout: the largest power of two that is not above 100 us.
+const UNIT_US: u64 = 64;
+
+pub fn encode_cell(cell: &Cell) -> Vec<u8> {
+    let mut out = vec![LAYOUT_VERSION];
+    for count in [
+        cell.counted,
+        cell.errors,
+        cell.failed,
+        cell.client_errors,
+        cell.abandoned,
+        cell.failing_others,
+    ] {
+        put(&mut out, count);
+    }
+    put(&mut out, cell.over_limit.len() as u64);
+    for (&limit, &over) in &cell.over_limit {
+        put(&mut out, limit);
+        put(&mut out, over);
+    }
+    encode_edges(&mut out, &cell.over_edge);
+    put(&mut out, cell.failing.len() as u64);
+    for (learner, &failures) in &cell.failing {
+        out.extend_from_slice(&learner.raw().to_be_bytes());
+        put(&mut out, failures);
+    }
+    encode_latency(&mut out, &cell.latency);
+    out
+}
+
+// Edges beyond the slowest latency are all 0 and are left out.
+fn encode_edges(out: &mut Vec<u8>, edges: &[u64; LATENCY_EDGES]) {
+    let used = edges
+        .iter()
+        .rposition(|&over| over > 0)
+        .map_or(0, |last| last + 1);
+    put(out, used as u64);
+    for &over in &edges[..used] {
+        put(out, over);
+    }
+}
+
+fn encode_latency(out: &mut Vec<u8>, latency: &LatencySum) {
+    let mut last = 0;
+    for bucket in latency.iter_recorded() {
+        let place = latency.lowest_equivalent(bucket.value_iterated_to()) / UNIT_US;
+        put(out, place - last);
+        put(out, bucket.count_at_value());
+        last = place;
+    }
+}
+
+pub fn decode_cell(bytes: &[u8]) -> Result<Cell, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let found = reader.byte()?;
+    if found != LAYOUT_VERSION {
+        return Err(DecodeError::Version {
+            found,
+            known: LAYOUT_VERSION,
+        });
+    }
+    Ok(Cell {
+        counted: reader.number()?,
+        errors: reader.number()?,
+        failed: reader.number()?,
+        client_errors: reader.number()?,
+        abandoned: reader.number()?,
+        failing_others: reader.number()?,
+        over_limit: decode_limits(&mut reader)?,
+        over_edge: decode_edges(&mut reader)?,
+        failing: decode_failing(&mut reader)?,
+        latency: decode_latency(reader)?,
+    })
+}
+
+fn decode_limits(reader: &mut Reader<'_>) -> Result<BTreeMap<u64, u64>, DecodeError> {
+    let mut limits = BTreeMap::new();
+    for _ in 0..reader.count()? {
+        let (limit, over) = (reader.number()?, reader.number()?);
+        if limits
+            .last_key_value()
+            .is_some_and(|(&last, _)| last >= limit)
+        {
+            return Err(DecodeError::Range("the order of the latency limits"));
+        }
+        limits.insert(limit, over);
+    }
+    Ok(limits)
+}
+
+fn decode_edges(reader: &mut Reader<'_>) -> Result<[u64; LATENCY_EDGES], DecodeError> {
+    let mut edges = [0; LATENCY_EDGES];
+    let used = reader.count()?;
+    let places = edges
+        .get_mut(..used)
+        .ok_or(DecodeError::Range("the number of latency edges"))?;
+    for place in places.iter_mut() {
+        *place = reader.number()?;
+    }
+    if places.last() == Some(&0) {
+        return Err(DecodeError::Range("the last latency edge"));
+    }
+    Ok(edges)
+}
+
+fn decode_failing(reader: &mut Reader<'_>) -> Result<BTreeMap<LearnerHash, u64>, DecodeError> {
+    let count = reader.count()?;
+    if count > MAX_FAILING_LEARNERS {
+        return Err(DecodeError::Range("the number of failing learners"));
+    }
+    let mut failing = BTreeMap::new();
+    for _ in 0..count {
+        let raw = reader.take(8)?.try_into().map_err(|_| DecodeError::Short)?;
+        let learner = LearnerHash::from_raw(u64::from_be_bytes(raw));
+        if failing
+            .last_key_value()
+            .is_some_and(|(&last, _)| last >= learner)
+        {
+            return Err(DecodeError::Range("the order of the failing learners"));
+        }
+        failing.insert(learner, reader.number()?);
+    }
+    Ok(failing)
+}
+
+fn decode_latency(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
+    let mut latency = latency_sum();
+    let mut last = None;
+    while reader.end().is_err() {
+        let (distance, count) = (reader.number()?, reader.number()?);
+        let place = last.unwrap_or(0_u64).saturating_add(distance);
+        let value = place.saturating_mul(UNIT_US);
+        if (distance == 0 && last.is_some())
+            || value > LATENCY_MAX_US
+            || latency.lowest_equivalent(value) != value
+        {
+            return Err(DecodeError::Range("a latency"));
+        }
+        if count == 0 || latency.len().checked_add(count).is_none() {
+            return Err(DecodeError::Range("a count of latencies"));
+        }
+        // 1 us lies in the first bucket as 0 does, but is seen by the histogram's largest value.
+        latency
+            .record_n(value.max(1), count)
+            .map_err(|_| DecodeError::Range("a latency"))?;
+        last = Some(place);
+    }
+    Ok(latency)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    fn random_cell(dice: &mut StdRng) -> Cell {
+        let mut cell = Cell::default();
+        for count in [
+            &mut cell.counted,
+            &mut cell.errors,
+            &mut cell.failed,
+            &mut cell.client_errors,
+        ] {
+            *count = dice.random_range(0..1_000_000);
+        }
+        cell.abandoned = dice.random();
+        cell.failing_others = dice.random_range(0..3);
+        for _ in 0..dice.random_range(0..4) {
+            cell.over_limit
+                .insert(dice.random_range(1..100_000_000), dice.random_range(0..100));
+        }
+        for place in 0..dice.random_range(0..=LATENCY_EDGES) {
+            cell.over_edge[place] = dice.random_range(0..10_000);
+        }
+        for _ in 0..dice.random_range(0..2_000) {
+            let magnitude = dice.random_range(1.0..8.079_f64);
+            cell.latency
+                .saturating_record_n(10_f64.powf(magnitude) as u64, dice.random_range(1..5_000));
+        }
+        for _ in 0..dice.random_range(0..40) {
+            cell.failing.insert(
+                LearnerHash::from_raw(dice.random()),
+                dice.random_range(1..9),
+            );
+        }
+        cell
+    }
+
+    fn seed() -> u64 {
+        let seed = std::env::var("SERIN_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(20_251_101);
+        println!("SERIN_SEED={seed}");
+        seed
+    }
+
+    #[test]
+    fn every_cell_comes_back_as_it_was() {
+        let mut dice = StdRng::seed_from_u64(seed());
+        for _ in 0..300 {
+            let cell = random_cell(&mut dice);
+            assert_eq!(decode_cell(&encode_cell(&cell)), Ok(cell));
+        }
+        let mut edges = Cell::default();
+        for value in [100, 127, 128, LATENCY_MAX_US - 1, LATENCY_MAX_US] {
+            edges.latency.record(value).expect("within the layout");
+            assert_eq!(
+                decode_cell(&encode_cell(&edges)),
+                Ok(edges.clone()),
+                "{value} us"
+            );
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic_and_what_is_accepted_encodes_back() {
+        let mut dice = StdRng::seed_from_u64(seed());
+        for _ in 0..20_000 {
+            let mut bytes = encode_cell(&Cell::default());
+            if dice.random_bool(0.5) {
+                let mut cell = Cell::default();
+                cell.latency
+                    .saturating_record_n(dice.random_range(1..1 << 27), dice.random());
+                cell.failing.insert(LearnerHash::from_raw(dice.random()), 1);
+                bytes = encode_cell(&cell);
+            }
+            for _ in 0..dice.random_range(1..6) {
+                let place = dice.random_range(0..bytes.len());
+                bytes[place] = dice.random();
+            }
+            bytes.truncate(dice.random_range(0..=bytes.len() + 3));
+            if let Ok(cell) = decode_cell(&bytes) {
+                assert_eq!(encode_cell(&cell), bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn one_second_of_ordinary_traffic_takes_few_bytes() {
+        let mut cell = Cell {
+            counted: 3_000,
+            ..Cell::default()
+        };
+        for ms in 10..110_u64 {
+            cell.latency
+                .record_n(ms * 1000, 30)
+                .expect("within the layout");
+        }
+        assert_eq!(encode_cell(&Cell::default()).len(), 10);
+        assert!(
+            encode_cell(&cell).len() < 300,
+            "{} bytes",
+            encode_cell(&cell).len()
+        );
+    }
+
+    #[test]
+    fn another_layout_version_is_named() {
+        let mut bytes = encode_cell(&Cell::default());
+        bytes[0] = 9;
+        assert_eq!(
+            decode_cell(&bytes),
+            Err(DecodeError::Version {
+                found: 9,
+                known: LAYOUT_VERSION
+            })
+        );
+    }
+}

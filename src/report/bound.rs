@@ -1,0 +1,92 @@
+//! What a share of failures could still be, given how few were seen.
+//!
+//! The exact one-sided upper 95 % bound for a binomial share (Clopper and Pearson, 1934): the share p at which seeing
+//! k failures or fewer in n requests has a chance of 5 %. For k = 0 that is 1 - 0.05^(1/n).
+
+/// Chance that the true share lies above the bound.
+const BEYOND: f64 = 0.05;
+
+/// The bound for `failures` among `requests`; 1 where nothing was seen, or only failures.
+pub(super) fn upper_bound(failures: u64, requests: u64) -> f64 {
+    if requests == 0 || failures >= requests {
+        return 1.0;
+    }
+    let n = requests as f64;
+    if failures == 0 {
+        return -(BEYOND.ln() / n).exp_m1();
+    }
+    let (mut low, mut high) = (failures as f64 / n, 1.0);
+    // The interval halves each time: 60 times leaves less than a double can tell apart.
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if chance_of_at_most(failures, requests, middle) > BEYOND {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    high
+}
+
+/// P(X <= k) for a binomial X of n trials at p >= k / n, where the terms shrink from k down to 0.
+fn chance_of_at_most(k: u64, n: u64, p: f64) -> f64 {
+    if p >= 1.0 {
+        return 0.0;
+    }
+    let (k_, n_) = (k as f64, n as f64);
+    let ln_last = ln_factorial(n) - ln_factorial(k) - ln_factorial(n - k)
+        + k_ * p.ln()
+        + (n_ - k_) * (-p).ln_1p();
+    let (mut term, mut sum, mut i) = (1.0, 1.0, k_);
+    while i > 0.0 && term > 1e-17 * sum {
+        term *= i / (n_ - i + 1.0) * (1.0 - p) / p;
+        sum += term;
+        i -= 1.0;
+    }
+    ln_last.exp() * sum
+}
+
+/// ln n!: summed up to 20, by Stirling's series beyond (error below 1e-12).
+fn ln_factorial(n: u64) -> f64 {
+    if n <= 20 {
+        return (2..=n).map(|i| (i as f64).ln()).sum();
+    }
+    let x = n as f64;
+    let series = 1.0 / (12.0 * x) - 1.0 / (360.0 * x.powi(3)) + 1.0 / (1260.0 * x.powi(5));
+    x * x.ln() - x + 0.5 * (std::f64::consts::TAU * x).ln() + series
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_is_the_exact_one() {
+        // Computed with Python's fractions and decimal at 50 digits, by bisection of the binomial sum.
+        let check = |failures: u64, requests: u64, bound: f64| {
+            let seen = upper_bound(failures, requests);
+            assert!(
+                (seen - bound).abs() < 1e-9,
+                "{failures} of {requests}: {seen} is not {bound}"
+            );
+        };
+        check(0, 1, 0.950000000000);
+        check(0, 20, 0.139108340668);
+        check(0, 380, 0.007852512649);
+        check(0, 1_000_000, 0.000002995728);
+        check(1, 2, 0.974679434481);
+        check(1, 100, 0.046559811454);
+        check(3, 380, 0.020277048625);
+        check(15, 1_000, 0.023003548851);
+        check(25, 50, 0.623754108791);
+        check(150, 10_000, 0.017157718182);
+        check(999, 1_000, 0.999948708021);
+    }
+
+    #[test]
+    fn the_edges_say_that_nothing_is_known() {
+        assert_eq!(upper_bound(0, 0), 1.0);
+        assert_eq!(upper_bound(5, 5), 1.0);
+        assert_eq!(upper_bound(9, 5), 1.0);
+    }
+}

@@ -1,0 +1,93 @@
+//! What the requests that were counted can show, and what they cannot, in plain words.
+
+use super::bound::upper_bound;
+use super::findings::StageFindings;
+use super::wording::{grouped, share_text};
+use crate::records::evaluation::EvaluationRecord;
+use crate::records::status::{SpanRecord, StatusRecord};
+use crate::rollout::condition::{Metric, Op, Selector};
+
+pub(super) fn sample(
+    status: &StatusRecord,
+    stages: &[StageFindings],
+    current: bool,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    if current {
+        lines.push(whole_run(&status.figures.canary.run));
+    }
+    for stage in stages {
+        lines.extend(
+            stage
+                .criteria
+                .iter()
+                .filter_map(|one| criterion_shown(&stage.name, one)),
+        );
+    }
+    lines.push(
+        "What does not pass through the proxy is not in these figures, and a difference between the pools that is smaller than \
+         these bounds cannot be seen in them."
+            .to_owned(),
+    );
+    lines
+}
+
+fn whole_run(run: &SpanRecord) -> String {
+    if run.requests == 0 {
+        return "No canary request was counted: the run shows nothing about the canary.".to_owned();
+    }
+    let bound = upper_bound(run.errors, run.requests);
+    format!(
+        "Over the run {} of {} canary requests failed. With that many requests a true error rate of up to {} cannot be excluded \
+         (exact binomial upper bound, 95%).",
+        grouped(run.errors),
+        grouped(run.requests),
+        share_text(bound)
+    )
+}
+
+/// For a limit on the canary's error rate: whether the requests seen can show it; for a percentile: what it rests on.
+fn criterion_shown(stage: &str, one: &EvaluationRecord) -> Option<String> {
+    let figure = one
+        .figure
+        .filter(|figure| figure.is_finite() && one.selector == Selector::Canary)?;
+    let n = one.requests;
+    match one.metric {
+        Metric::ErrorRate if matches!(one.op, Op::Less | Op::LessOrEqual) => {
+            let failures = (figure * n as f64).round() as u64;
+            let bound = upper_bound(failures, n);
+            let shown = if bound <= one.limit {
+                "shown"
+            } else {
+                "NOT shown by this sample"
+            };
+            Some(format!(
+                "Stage {stage}: {} errors in {} requests leave error rates up to {} possible; `{}` is {shown}.",
+                grouped(failures),
+                grouped(n),
+                share_text(bound),
+                one.condition
+            ))
+        }
+        Metric::P99 => Some(slowest(stage, one, n, 100)),
+        Metric::P999 => Some(slowest(stage, one, n, 1000)),
+        Metric::ErrorRate
+        | Metric::ClientErrorRate
+        | Metric::Abandoned
+        | Metric::P50
+        | Metric::P95
+        | Metric::Availability
+        | Metric::Uptime
+        | Metric::Throughput
+        | Metric::Incidents => None,
+    }
+}
+
+fn slowest(stage: &str, one: &EvaluationRecord, requests: u64, one_in: u64) -> String {
+    format!(
+        "Stage {stage}: `{}` rests on the slowest {} of {} requests.",
+        one.condition,
+        grouped(requests / one_in),
+        grouped(requests)
+    )
+}

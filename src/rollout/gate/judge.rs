@@ -1,0 +1,266 @@
+//! Which window each condition is read from, and the evaluations that decisions carry.
+//!
+//! Reads the state and never changes it.
+
+use std::time::Duration;
+
+use super::Gate;
+use super::snapshot::{Breach, Progress};
+use crate::rollout::condition::{Condition, Metric};
+use crate::rollout::name::Arm;
+use crate::rollout::plan::{DEFAULT_OVER, Stage};
+use crate::rollout::time::{Now, Timestamp};
+use crate::rollout::verdict::{Evaluation, Purpose, Sample, Verdict};
+use crate::rollout::weight::Weight;
+use crate::rollout::window::{Measured, View};
+
+/// Requests that a window needs where no plan says it.
+const DEFAULT_MIN_WINDOW: u64 = 20;
+/// What guards a weight set by hand where there never was a plan (gate.md, decision 6).
+pub(super) const DEFAULT_TRIPWIRE: &str = "error_rate > 50% for 0s over 1s";
+
+impl Gate {
+    /// The stage of the present or last run.
+    pub(super) fn present_stage(&self) -> Option<&Stage> {
+        let run = self.state.run.as_ref()?;
+        run.plan.stages.get(run.stage.index)
+    }
+
+    /// The stage whose triggers guard the split in force.
+    pub(super) fn watched_stage(&self) -> Option<&Stage> {
+        self.plan()?.stages.get(self.state.watch.stage)
+    }
+
+    /// The weight that the present stage asks for; 0 without one.
+    pub(super) fn stage_weight(&self) -> Weight {
+        let run = self.state.run.as_ref();
+        run.and_then(|run| run.plan.stage_weight(run.stage.index))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn condition(&self, purpose: Purpose, index: usize) -> Option<&Condition> {
+        let stage = self.watched_stage();
+        match purpose {
+            Purpose::Tripwire => self.tripwire(),
+            Purpose::Rollback => stage?.rollback.get(index),
+            Purpose::Hold => stage?.hold.get(index),
+            Purpose::Advance => self.present_stage()?.advance.get(index),
+        }
+    }
+
+    /// Triggers first, then what holds: all that guards the split in force.
+    pub(super) fn guards(&self) -> Vec<(Purpose, usize, Condition)> {
+        let mut guards: Vec<(Purpose, usize, Condition)> = Vec::new();
+        if let Some(tripwire) = self.tripwire() {
+            guards.push((Purpose::Tripwire, 0, tripwire.clone()));
+        }
+        let Some(stage) = self.watched_stage() else {
+            return guards;
+        };
+        for (purpose, list) in [
+            (Purpose::Rollback, &stage.rollback),
+            (Purpose::Hold, &stage.hold),
+        ] {
+            // A weight by hand outside a run cannot be held any more than it is.
+            if purpose == Purpose::Hold && !self.state.phase.is_in_a_run() {
+                continue;
+            }
+            for (index, condition) in list.iter().enumerate() {
+                guards.push((purpose, index, condition.clone()));
+            }
+        }
+        guards
+    }
+
+    /// Whether a comparison with baseline says nothing because nobody is on it.
+    pub(super) fn lacks_baseline(&self, condition: &Condition) -> bool {
+        condition.needs_baseline_traffic() && self.state.split.weight == Weight::FULL
+    }
+
+    /// What a hold condition or trigger reads.
+    pub(super) fn guard_view(&self, now: Now, purpose: Purpose, condition: &Condition) -> View<'_> {
+        let (over, since) = self.guard_span(purpose, condition);
+        self.window.view(now.mono, over, since, &self.state.probes)
+    }
+
+    /// The length of its window, and what it must not reach back over.
+    pub(super) fn guard_span(
+        &self,
+        purpose: Purpose,
+        condition: &Condition,
+    ) -> (Duration, Timestamp) {
+        let waits = purpose != Purpose::Tripwire && condition.waits_for_warmup();
+        let since = if waits {
+            self.warm_since()
+        } else {
+            self.state.watch.since
+        };
+        (condition.over.unwrap_or(DEFAULT_OVER), since)
+    }
+
+    pub(super) fn min_window_requests(&self) -> u64 {
+        self.watched_stage()
+            .map_or(DEFAULT_MIN_WINDOW, |stage| stage.min_window_requests)
+    }
+
+    /// Every condition of the stage, judged now: criteria, what holds, triggers, the tripwire.
+    pub(super) fn judge_all(&self, now: Now) -> Vec<Evaluation> {
+        let mut evaluations = match self.state.phase.is_in_a_run() {
+            true => self.judge_advance_at(now),
+            false => Vec::new(),
+        };
+        for (purpose, index, condition) in self.guards() {
+            evaluations.push(self.judge_guard(now, purpose, index, &condition));
+        }
+        evaluations
+    }
+
+    /// One hold condition or trigger, with its breach clock and what it still lacks.
+    pub(super) fn judge_guard(
+        &self,
+        now: Now,
+        purpose: Purpose,
+        index: usize,
+        condition: &Condition,
+    ) -> Evaluation {
+        let view = self.guard_view(now, purpose, condition);
+        let sample = self.sample(&view);
+        let mut evaluation =
+            condition.evaluate(purpose, &sample, condition.over.unwrap_or(DEFAULT_OVER));
+        if self.lacks_baseline(condition) {
+            evaluation.verdict = Verdict::NoData;
+            evaluation.note = "no baseline at 100%".to_owned();
+            return evaluation;
+        }
+        if let Some(breach) = self.breach(purpose, index) {
+            evaluation.breached_for = Some(breach.lasted);
+            evaluation.learners =
+                names_learners(condition.metric).then_some(breach.learners.len() as u64);
+            if evaluation.note.is_empty() && purpose != Purpose::Hold {
+                evaluation.note = self.unproven(now, breach).unwrap_or_default();
+            }
+        }
+        evaluation
+    }
+
+    /// The criteria at the last tick.
+    pub(super) fn judge_advance(&self) -> Vec<Evaluation> {
+        self.judge_advance_at(self.state.last_tick.unwrap_or_default())
+    }
+
+    /// The criteria over the stage so far, or over the window that each names.
+    pub(super) fn judge_advance_at(&self, now: Now) -> Vec<Evaluation> {
+        let (Some(run), Some(stage)) = (&self.state.run, self.present_stage()) else {
+            return Vec::new();
+        };
+        let short = self.lacks_requests();
+        let judge = |(index, condition): (usize, &Condition)| {
+            let mut evaluation = match condition.over {
+                Some(over) => {
+                    let view =
+                        self.window
+                            .view(now.mono, over, self.warm_since(), &self.state.probes);
+                    condition.evaluate(Purpose::Advance, &self.sample(&view), over)
+                }
+                None => {
+                    let totals = &run.stage.totals;
+                    condition.evaluate(Purpose::Advance, &self.sample(totals), totals.span)
+                }
+            };
+            if condition.throughout {
+                self.judge_throughout(&mut evaluation, index, &run.stage, stage);
+            }
+            if let (Some(short), Verdict::Pass | Verdict::Fail) = (&short, evaluation.verdict) {
+                evaluation.verdict = Verdict::Unproven;
+                evaluation.note.clone_from(short);
+            }
+            evaluation
+        };
+        stage.advance.iter().enumerate().map(judge).collect()
+    }
+
+    /// What the canary arm lacks for any decision but a rollback; `None` where it has enough.
+    pub(super) fn lacks_requests(&self) -> Option<String> {
+        let (run, stage) = (self.state.run.as_ref()?, self.present_stage()?);
+        let seen = run.stage.totals.counts(Arm::Canary).counted;
+        match seen {
+            0 => Some("no traffic on canary".to_owned()),
+            seen if seen < stage.min_requests => Some(format!(
+                "{seen} of {} requests on canary",
+                stage.min_requests
+            )),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sample<'a>(&self, measured: &'a dyn Measured) -> Sample<'a> {
+        Sample {
+            measured,
+            incidents: self.state.incidents.len() as u64,
+            min_window_requests: self.min_window_requests(),
+        }
+    }
+
+    pub(super) fn breach(&self, purpose: Purpose, index: usize) -> Option<&Breach> {
+        let is_it = |breach: &&Breach| (breach.purpose, breach.index) == (purpose, index);
+        self.state.watch.breaches.iter().find(is_it)
+    }
+
+    fn tripwire(&self) -> Option<&Condition> {
+        match self.plan() {
+            Some(plan) => plan.gate.tripwire.as_ref(),
+            None => self.default_tripwire.as_ref(),
+        }
+    }
+
+    // Nothing is old enough while the warm-up lasts.
+    pub(super) fn warm_since(&self) -> Timestamp {
+        self.state
+            .watch
+            .warm_until
+            .unwrap_or(Timestamp::from_millis(u64::MAX))
+    }
+
+    fn judge_throughout(
+        &self,
+        evaluation: &mut Evaluation,
+        index: usize,
+        progress: &Progress,
+        stage: &Stage,
+    ) {
+        if progress.failed.contains(&index) {
+            evaluation.verdict = Verdict::Fail;
+            evaluation.note = "it failed in an interval of the stage".to_owned();
+        } else if progress.interval_from < stage.duration {
+            let seen = progress.interval.counts(Arm::Canary).counted;
+            if evaluation.verdict == Verdict::Pass && progress.time >= stage.duration {
+                evaluation.verdict = Verdict::Unproven;
+                evaluation.note = format!(
+                    "the last interval has {seen} of {} requests",
+                    stage.min_requests
+                );
+            }
+        }
+    }
+}
+
+/// Whether failures are what the metric counts, so that learners can be told apart.
+pub(super) const fn names_learners(metric: Metric) -> bool {
+    match metric {
+        Metric::ErrorRate | Metric::Availability => true,
+        Metric::ClientErrorRate
+        | Metric::Abandoned
+        | Metric::P50
+        | Metric::P95
+        | Metric::P99
+        | Metric::P999
+        | Metric::Uptime
+        | Metric::Throughput
+        | Metric::Incidents => false,
+    }
+}
+
+/// Sums a `Duration` that only grows.
+pub(super) fn add(sum: &mut Duration, more: Duration) {
+    *sum = sum.saturating_add(more);
+}

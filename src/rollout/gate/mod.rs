@@ -1,0 +1,214 @@
+//! The gate: a pure state machine that takes one rollout from stage to stage, holds it, or takes it back.
+//!
+//! `handle(now, Input) -> Vec<Effect>`: no I/O, no clock, no dice. The caller carries the effects out
+//! in their order, and gives the time. `snapshot` and `restore` let it survive its own process.
+//!
+//! Reading order: `state` (phases, the table of commands), `input`, `effect`, `snapshot` (all it
+//! remembers), then `command` and `tick` (what comes in), `watch` (triggers), `stage` (the way to the
+//! next stage), `retreat` and `hold` (the ways out), `emit` (the order of effects), `status`.
+
+mod command;
+mod effect;
+mod emit;
+mod hold;
+mod input;
+mod invariants;
+mod judge;
+mod retreat;
+mod snapshot;
+mod stage;
+mod state;
+mod status;
+mod tick;
+mod watch;
+
+use std::time::Duration;
+
+pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
+pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
+pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Run, Snapshot, Watch};
+pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
+pub use status::{ArmFigures, HoldCause, Incident, Status};
+
+use super::assign::Split;
+use super::condition::Condition;
+use super::name::StageName;
+use super::plan::{DEFAULT_OVER, Plan};
+use super::slot::Slot;
+use super::time::Now;
+use super::weight::Weight;
+use super::window::{Part, Window};
+use emit::Author;
+
+/// A learner who leaves sooner than this is nobody's fault, where the stage names no latency limit.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(1);
+/// Room for slots that end a little before the window does.
+const MEMORY_MARGIN: Duration = Duration::from_secs(10);
+
+/// One rollout's state machine.
+#[derive(Debug)]
+pub struct Gate {
+    /// All that is remembered.
+    state: Snapshot,
+    /// The recent slots, without what was before the present split.
+    window: Window,
+    /// Events that may be told once the step they wait for is on disk.
+    withheld: Vec<Event>,
+    /// Why nothing may be done: the store could not be read.
+    unusable: Option<String>,
+    /// What guards where there never was a plan.
+    default_tripwire: Option<Condition>,
+}
+
+impl Gate {
+    /// A gate without history: idle at this weight.
+    pub fn at_rest(weight: Weight) -> Self {
+        let split = Split {
+            epoch: 1,
+            weight,
+            closed: false,
+            ..Split::baseline_only()
+        };
+        Self::with(Snapshot::at_rest(split))
+    }
+
+    /// A gate whose store could not be read: held at weight 0 for the cause `store`.
+    pub fn without_store(now: Now, why: &str) -> Self {
+        let split = Split {
+            epoch: 1,
+            ..Split::baseline_only()
+        };
+        let mut gate = Self::with(Snapshot::at_rest(split));
+        gate.state.phase = Phase::Held;
+        gate.state.causes.push(HeldFor {
+            cause: Cause::Store,
+            since: now,
+            why: why.to_owned(),
+            gone_since: None,
+        });
+        gate.state.store_fault = Some(why.to_owned());
+        gate.unusable = Some(why.to_owned());
+        gate
+    }
+
+    /// A gate as it was saved, with the stored slots of its recent past (oldest first), and what must be done to
+    /// go on: publish its split, record the restart. What was saved was recorded, so an unfinished step comes into
+    /// force, and an unfinished rollback is over.
+    pub fn restore(snapshot: Snapshot, recent: Vec<Slot>, now: Now) -> (Self, Vec<Effect>) {
+        let gap = down_time(snapshot.saved, now);
+        let mut gate = Self::with(snapshot);
+        let mut out = Vec::new();
+        gate.state.store_fault = None;
+        gate.state.stored = gate.state.last_event;
+        if gate.state.phase == Phase::RollingBack {
+            gate.state.phase = Phase::RolledBack;
+            gate.state.retreat = None;
+        }
+        let windows_kept = gap <= gate.max_gap();
+        if !windows_kept {
+            gate.begin_windows(now);
+        }
+        if !gap.is_zero() {
+            gate.state.last_tick = gate.state.last_tick.map(|_| now);
+        }
+        gate.remember(&recent, now);
+        match gate.state.awaiting.take() {
+            Some(awaiting) => gate.put_in_force(now, awaiting.weight, &mut out),
+            None => gate.publish(&mut out),
+        }
+        if gate.state.last_event > EventId(0) {
+            let kind = EventKind::Restarted { gap, windows_kept };
+            gate.tell(now, Author::GATE, kind, &mut out);
+        }
+        gate.check_invariants(&out);
+        (gate, out)
+    }
+
+    pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        let mut out = Vec::new();
+        match input {
+            Input::Command(command) => self.command(now, command, &mut out),
+            Input::Tick(observed) => self.tick(now, &observed, &mut out),
+            Input::Stored(id) => self.stored(now, id, &mut out),
+            Input::StoreFailed(why) => self.store_failed(now, &why, &mut out),
+        }
+        self.check_invariants(&out);
+        out
+    }
+
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            saved: now,
+            ..self.state.clone()
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.state.phase
+    }
+
+    /// The stage of the present or last run.
+    pub fn stage(&self) -> Option<&StageName> {
+        self.present_stage().map(|stage| &stage.name)
+    }
+
+    /// The split that is in force.
+    pub fn split(&self) -> Split {
+        self.state.split.clone()
+    }
+
+    /// The plan of the present or last run.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.state.run.as_ref().map(|run| &run.plan)
+    }
+
+    /// Version of the canary that the present or last run was told of last.
+    pub fn version(&self) -> Option<&str> {
+        self.state.run.as_ref().map(|run| run.version.as_str())
+    }
+
+    /// Latency limits in microseconds that the recorder must count exactly, ascending.
+    pub fn latency_limits_us(&self) -> Vec<u64> {
+        self.plan().map(Plan::latency_limits_us).unwrap_or_default()
+    }
+
+    /// How long a learner may wait and leave without counting as an error.
+    pub fn patience(&self) -> Duration {
+        let largest = |plan: &Plan| plan.largest_latency_limit(self.state.watch.stage);
+        self.plan().and_then(largest).unwrap_or(DEFAULT_PATIENCE)
+    }
+
+    /// How far back `restore` needs slots.
+    pub fn memory(&self) -> Duration {
+        self.plan().map_or(DEFAULT_OVER, Plan::longest_window) + MEMORY_MARGIN
+    }
+
+    fn with(state: Snapshot) -> Self {
+        Self {
+            state,
+            window: Window::default(),
+            withheld: Vec::new(),
+            unusable: None,
+            default_tripwire: Condition::parse(judge::DEFAULT_TRIPWIRE).ok(),
+        }
+    }
+
+    fn remember(&mut self, recent: &[Slot], now: Now) {
+        let keep = self.memory();
+        let watch = &self.state.watch;
+        for slot in recent.iter().filter(|slot| slot.start >= watch.since) {
+            let part = Part::of(slot, watch.epoch);
+            self.window.push(part, now.mono, keep, watch.warm_until);
+        }
+    }
+}
+
+// The process's clock may have stood still while it was down; the wall clock did not.
+fn down_time(saved: Now, now: Now) -> Duration {
+    let by_wall = now
+        .wall
+        .as_unix_millis()
+        .saturating_sub(saved.wall.as_unix_millis());
+    let by_wall = Duration::from_millis(u64::try_from(by_wall).unwrap_or(0));
+    now.mono.since(saved.mono).max(by_wall)
+}

@@ -1,0 +1,416 @@
+//! Phases, causes of a hold, and the one table of which command is allowed in which phase.
+//!
+//! Owns the words; never decides when to move.
+
+use super::input::Action;
+
+/// Where a rollout stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    Idle,
+    Running,
+    Held,
+    Paused,
+    /// A weight set by hand outside a run.
+    Manual,
+    /// Weights are back, the record is on its way to disk.
+    RollingBack,
+    RolledBack,
+    Aborted,
+    Complete,
+}
+
+/// Why a rollout is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// Ends by itself, when gone for 60 s: no data, outage, no baseline.
+    NoData,
+    Outage,
+    NoBaseline,
+    /// Ends only by a person: the rest.
+    Criteria,
+    Condition,
+    Alarm,
+    Manual,
+    Operator,
+    Store,
+}
+
+impl Phase {
+    pub const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Running,
+        Self::Held,
+        Self::Paused,
+        Self::Manual,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Aborted,
+        Self::Complete,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Manual => "manual",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Aborted => "aborted",
+            Self::Complete => "complete",
+        }
+    }
+
+    /// As in a sentence: `rolled back`.
+    pub const fn as_words(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running => "running",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Manual => "at a weight set by hand",
+            Self::RollingBack => "rolling back",
+            Self::RolledBack => "rolled back",
+            Self::Aborted => "aborted",
+            Self::Complete => "complete",
+        }
+    }
+
+    /// Running, held or paused: a stage of a plan is in force, or waits to be.
+    pub const fn is_in_a_run(self) -> bool {
+        match self {
+            Self::Running | Self::Held | Self::Paused => true,
+            Self::Idle
+            | Self::Manual
+            | Self::RollingBack
+            | Self::RolledBack
+            | Self::Aborted
+            | Self::Complete => false,
+        }
+    }
+
+    /// Idle, complete, rolled back or aborted: a new plan may take over (contract.md).
+    pub const fn is_ended(self) -> bool {
+        match self {
+            Self::Idle | Self::Complete | Self::RolledBack | Self::Aborted => true,
+            Self::Running | Self::Held | Self::Paused | Self::Manual | Self::RollingBack => false,
+        }
+    }
+}
+
+impl Cause {
+    pub const ALL: [Self; 9] = [
+        Self::NoData,
+        Self::Outage,
+        Self::NoBaseline,
+        Self::Criteria,
+        Self::Condition,
+        Self::Alarm,
+        Self::Manual,
+        Self::Operator,
+        Self::Store,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoData => "no_data",
+            Self::Outage => "outage",
+            Self::NoBaseline => "no_baseline",
+            Self::Criteria => "criteria",
+            Self::Condition => "condition",
+            Self::Alarm => "alarm",
+            Self::Manual => "manual",
+            Self::Operator => "operator",
+            Self::Store => "store",
+        }
+    }
+
+    pub const fn ends_by_itself(self) -> bool {
+        match self {
+            Self::NoData | Self::Outage | Self::NoBaseline => true,
+            Self::Criteria
+            | Self::Condition
+            | Self::Alarm
+            | Self::Manual
+            | Self::Operator
+            | Self::Store => false,
+        }
+    }
+}
+
+/// A command as the table knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    Start,
+    Pause,
+    Resume,
+    Retry,
+    Hold,
+    Advance,
+    Rollback,
+    Abort,
+    /// A weight above 0 by hand.
+    SetWeight,
+    /// 0 by hand.
+    SetZero,
+    Pin,
+    Unpin,
+    OpenIncident,
+    CloseIncident,
+    CanaryReplaced,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    pub verb: Verb,
+    /// As an operator types it.
+    pub name: &'static str,
+    /// As in "cannot ...".
+    pub infinitive: &'static str,
+    /// Where it is allowed.
+    pub phases: &'static [Phase],
+    /// What it does there, for the documentation.
+    pub does: &'static str,
+}
+
+const IN_A_RUN: &[Phase] = &[Phase::Running, Phase::Held, Phase::Paused];
+
+/// Which command is allowed in which phase, and what it does. The texts of refusals come from here.
+pub const TRANSITIONS: [Rule; 15] = [
+    Rule {
+        verb: Verb::Start,
+        name: "start",
+        infinitive: "start",
+        phases: &[
+            Phase::Idle,
+            Phase::Manual,
+            Phase::RolledBack,
+            Phase::Aborted,
+            Phase::Complete,
+        ],
+        does: "begins a run of the plan at its first stage; within `cooldown` after a rollback only with force",
+    },
+    Rule {
+        verb: Verb::Pause,
+        name: "pause",
+        infinitive: "pause",
+        phases: &[Phase::Running],
+        does: "stops the stage clock; the weight stays and triggers stay armed",
+    },
+    Rule {
+        verb: Verb::Resume,
+        name: "resume",
+        infinitive: "resume",
+        phases: &[Phase::Held, Phase::Paused],
+        does: "ends every cause of the hold and goes on at the stage's weight with new windows",
+    },
+    Rule {
+        verb: Verb::Retry,
+        name: "retry",
+        infinitive: "retry",
+        phases: &[Phase::Held, Phase::Paused],
+        does: "begins the stage again",
+    },
+    Rule {
+        verb: Verb::Hold,
+        name: "hold",
+        infinitive: "hold",
+        phases: IN_A_RUN,
+        does: "holds for the cause `operator`",
+    },
+    Rule {
+        verb: Verb::Advance,
+        name: "advance",
+        infinitive: "advance",
+        phases: IN_A_RUN,
+        does: "goes to the next stage, or completes; over unmet criteria only with force and a reason",
+    },
+    Rule {
+        verb: Verb::Rollback,
+        name: "rollback",
+        infinitive: "roll back",
+        phases: &[
+            Phase::Running,
+            Phase::Held,
+            Phase::Paused,
+            Phase::Manual,
+            Phase::Complete,
+        ],
+        does: "sends everybody to baseline at once",
+    },
+    Rule {
+        verb: Verb::Abort,
+        name: "abort",
+        infinitive: "abort",
+        phases: IN_A_RUN,
+        does: "ends the run and sends everybody to baseline at once",
+    },
+    Rule {
+        verb: Verb::SetWeight,
+        name: "weights",
+        infinitive: "set a weight above 0",
+        phases: &[
+            Phase::Idle,
+            Phase::Running,
+            Phase::Held,
+            Phase::Paused,
+            Phase::Manual,
+            Phase::RolledBack,
+            Phase::Aborted,
+            Phase::Complete,
+        ],
+        does: "in a run holds there for the cause `manual`; else the phase is `manual`",
+    },
+    Rule {
+        verb: Verb::SetZero,
+        name: "weights",
+        infinitive: "set the weight to 0",
+        phases: &Phase::ALL,
+        does: "in a run an operator's rollback; else closes the canary, and the phase is `idle` unless a run just ended",
+    },
+    Rule {
+        verb: Verb::Pin,
+        name: "pin",
+        infinitive: "pin",
+        phases: &Phase::ALL,
+        does: "forces one learner to a pool",
+    },
+    Rule {
+        verb: Verb::Unpin,
+        name: "unpin",
+        infinitive: "unpin",
+        phases: &Phase::ALL,
+        does: "lets go of one learner",
+    },
+    Rule {
+        verb: Verb::OpenIncident,
+        name: "incident",
+        infinitive: "open an incident",
+        phases: &Phase::ALL,
+        does: "raises `incidents` by one",
+    },
+    Rule {
+        verb: Verb::CloseIncident,
+        name: "close incident",
+        infinitive: "close an incident",
+        phases: &Phase::ALL,
+        does: "lowers `incidents` by one",
+    },
+    Rule {
+        verb: Verb::CanaryReplaced,
+        name: "canary replaced",
+        infinitive: "take note of a replaced canary",
+        phases: &[Phase::Running, Phase::Held, Phase::Paused, Phase::Manual],
+        does: "begins the stage anew",
+    },
+];
+
+impl Verb {
+    pub const fn of(action: &Action) -> Self {
+        match action {
+            Action::Start { .. } => Self::Start,
+            Action::Pause => Self::Pause,
+            Action::Resume => Self::Resume,
+            Action::Retry => Self::Retry,
+            Action::Hold => Self::Hold,
+            Action::Advance => Self::Advance,
+            Action::Rollback => Self::Rollback,
+            Action::Abort => Self::Abort,
+            Action::SetWeight { weight, .. } if weight.is_zero() => Self::SetZero,
+            Action::SetWeight { .. } => Self::SetWeight,
+            Action::Pin { .. } => Self::Pin,
+            Action::Unpin { .. } => Self::Unpin,
+            Action::OpenIncident { .. } => Self::OpenIncident,
+            Action::CloseIncident { .. } => Self::CloseIncident,
+            Action::CanaryReplaced { .. } => Self::CanaryReplaced,
+        }
+    }
+
+    /// `Ok` where the table allows it, else the sentence for the operator.
+    pub fn check(self, phase: Phase) -> Result<(), String> {
+        let rule = TRANSITIONS.iter().find(|rule| rule.verb == self);
+        let Some(rule) = rule.filter(|rule| !rule.phases.contains(&phase)) else {
+            return Ok(());
+        };
+        Err(refusal(
+            rule.infinitive,
+            &format!("the rollout is {}", phase.as_words()),
+            phase,
+        ))
+    }
+
+    /// The sentence of a refusal that has another reason than the phase alone.
+    pub fn refusal(self, why: &str, phase: Phase) -> String {
+        let rule = TRANSITIONS.iter().find(|rule| rule.verb == self);
+        refusal(rule.map_or("do that", |rule| rule.infinitive), why, phase)
+    }
+}
+
+fn refusal(infinitive: &str, why: &str, phase: Phase) -> String {
+    const FOR_OPERATORS: usize = 10;
+    let mut allowed: Vec<&str> = Vec::new();
+    for rule in TRANSITIONS.iter().take(FOR_OPERATORS) {
+        if rule.phases.contains(&phase) && !allowed.contains(&rule.name) {
+            allowed.push(rule.name);
+        }
+    }
+    format!(
+        "cannot {infinitive}: {why}; allowed now: {}",
+        allowed.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_phase_has_a_way_out() {
+        let leads_on = [
+            Verb::Start,
+            Verb::Resume,
+            Verb::Advance,
+            Verb::Rollback,
+            Verb::SetWeight,
+        ];
+        for phase in Phase::ALL {
+            let out = leads_on.iter().any(|verb| verb.check(phase).is_ok());
+            // Rolling back ends by itself, as soon as its record is on disk.
+            assert!(
+                out || phase == Phase::RollingBack,
+                "{phase:?} is a dead end"
+            );
+        }
+    }
+
+    #[test]
+    fn the_table_has_one_row_per_verb_and_its_words_refuse() {
+        for (place, rule) in TRANSITIONS.iter().enumerate() {
+            let first = TRANSITIONS.iter().position(|other| other.verb == rule.verb);
+            assert_eq!(first, Some(place), "{:?} stands twice", rule.verb);
+            assert!(!rule.phases.is_empty() && !rule.does.is_empty());
+        }
+        let check = |verb: Verb, phase: Phase, text: &str| {
+            assert_eq!(verb.check(phase), Err(text.to_owned()))
+        };
+        check(
+            Verb::Pause,
+            Phase::Held,
+            "cannot pause: the rollout is held; allowed now: resume, retry, hold, advance, rollback, abort, weights",
+        );
+        check(
+            Verb::Rollback,
+            Phase::RolledBack,
+            "cannot roll back: the rollout is rolled back; allowed now: start, weights",
+        );
+        check(
+            Verb::SetWeight,
+            Phase::RollingBack,
+            "cannot set a weight above 0: the rollout is rolling back; allowed now: weights",
+        );
+        assert_eq!(Verb::Pause.check(Phase::Running), Ok(()));
+    }
+}

@@ -1,0 +1,297 @@
+//! A tick: what was observed is taken in, time is credited, then triggers and the stage are looked at.
+//!
+//! Owns the order of a tick, gaps, the warm-up and the totals. Judges nothing itself.
+
+use std::time::Duration;
+
+use super::Gate;
+use super::effect::{Effect, EventKind};
+use super::emit::Author;
+use super::input::{Observed, PoolHealth};
+use super::judge::add;
+use super::snapshot::Watch;
+use super::state::Phase;
+use super::watch::{Failing, Passed};
+use crate::rollout::learners::LearnerSketch;
+use crate::rollout::name::Arm;
+use crate::rollout::slot::Slot;
+use crate::rollout::time::{Now, Timestamp};
+use crate::rollout::window::{Part, Probes, Totals};
+
+/// Ticks come every 250 ms; from this distance on, the time between them was not observed.
+const LONGEST_TICK: Duration = Duration::from_secs(2);
+/// A jump of the wall clock beyond this is an event (gate.md, "Clocks").
+const CLOCK_JUMP_MS: i64 = 5_000;
+/// Where no plan says them.
+const DEFAULT_MAX_GAP: Duration = Duration::from_secs(300);
+const DEFAULT_WARMUP: Duration = Duration::from_secs(60);
+/// A sketch without learners, for a comparison that costs nothing.
+static NO_LEARNERS: [u8; 1 << 14] = [0; 1 << 14];
+
+impl Gate {
+    pub(super) fn tick(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) {
+        if self.unusable.is_some() {
+            return;
+        }
+        let passed = self.passed(now, observed.gap);
+        self.note_clock_jump(now, out);
+        if passed.gap > self.max_gap() {
+            self.begin_windows(now);
+            if self.carries_canary() {
+                let kind = EventKind::Restarted {
+                    gap: passed.gap,
+                    windows_kept: false,
+                };
+                self.tell(now, Author::GATE, kind, out);
+            }
+        }
+        self.take_health(now, observed);
+        let began = self.begin(now, observed, out);
+        let failing = self.take_slots(now, observed);
+        // The tick that saw the first request stands for time before it.
+        let passed = if began {
+            Passed {
+                observed: Duration::ZERO,
+                ..passed
+            }
+        } else {
+            passed
+        };
+        let credited = self.credit(now, passed, observed);
+        self.state.last_tick = Some(now);
+        if self.carries_canary() {
+            self.watch(now, passed, &failing, out);
+        }
+        if self.state.phase.is_in_a_run() {
+            self.note_thin_baseline(now, out);
+            self.run_stage(now, credited, out);
+        }
+    }
+
+    /// Windows and `for` start over.
+    pub(super) fn begin_windows(&mut self, now: Now) {
+        self.window.clear();
+        self.state.probes.clear();
+        self.state.watch.since = now.mono;
+        self.state.watch.breaches.clear();
+    }
+
+    pub(super) fn max_gap(&self) -> Duration {
+        self.plan()
+            .map_or(DEFAULT_MAX_GAP, |plan| plan.gate.max_gap)
+    }
+
+    // Phases in which a split is guarded.
+    fn carries_canary(&self) -> bool {
+        match self.state.phase {
+            Phase::Running | Phase::Held | Phase::Paused | Phase::Manual => true,
+            Phase::Idle
+            | Phase::RollingBack
+            | Phase::RolledBack
+            | Phase::Aborted
+            | Phase::Complete => false,
+        }
+    }
+
+    fn passed(&self, now: Now, gap: Duration) -> Passed {
+        let since_last = self
+            .state
+            .last_tick
+            .map_or(Duration::ZERO, |last| now.mono.since(last.mono));
+        let observed = since_last.saturating_sub(gap);
+        if observed > LONGEST_TICK {
+            return Passed {
+                observed: Duration::ZERO,
+                gap: gap + observed,
+            };
+        }
+        Passed { observed, gap }
+    }
+
+    fn note_clock_jump(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(last) = self.state.last_tick else {
+            return;
+        };
+        let by_wall = now
+            .wall
+            .as_unix_millis()
+            .saturating_sub(last.wall.as_unix_millis());
+        let passed = i64::try_from(now.mono.since(last.mono).as_millis()).unwrap_or(i64::MAX);
+        let by_ms = by_wall.saturating_sub(passed);
+        if by_ms.abs() > CLOCK_JUMP_MS {
+            self.tell(now, Author::GATE, EventKind::ClockJumped { by_ms }, out);
+        }
+    }
+
+    fn take_health(&mut self, now: Now, observed: &Observed) {
+        self.state.pools = observed.pools;
+        let probes = observed.pools.map(probes_of);
+        let keep_from = now.mono.before(self.memory());
+        Probes::push(&mut self.state.probes, now.mono, probes, keep_from);
+    }
+
+    // The first canary request under the present split begins the warm-up, and in a run the stage.
+    fn begin(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) -> bool {
+        let warmup = self.warmup();
+        let in_a_run = self.state.phase.is_in_a_run();
+        let watch = &mut self.state.watch;
+        let first = observed.slots.iter().find(|slot| has_canary(slot, watch));
+        let (Some(first), None, true) = (
+            first,
+            watch.began,
+            in_a_run || self.state.phase == Phase::Manual,
+        ) else {
+            return false;
+        };
+        watch.began = Some(now);
+        if warmup.is_zero() {
+            watch.warm_until = Some(first.start);
+        }
+        let unbegun = |run: &&mut super::Run| in_a_run && run.stage.began.is_none();
+        if self.state.awaiting.is_none()
+            && let Some(run) = self.state.run.as_mut().filter(|run| unbegun(run))
+        {
+            run.stage.began = Some(now);
+            self.tell(now, Author::GATE, EventKind::StageBegan, out);
+        }
+        true
+    }
+
+    fn take_slots(&mut self, now: Now, observed: &Observed) -> Failing {
+        let keep = self.memory();
+        let mut failing = Failing::default();
+        for slot in &observed.slots {
+            let part = Part::of(slot, self.state.watch.epoch);
+            self.add_to_totals(slot, &part);
+            if part.start() >= self.state.watch.since {
+                failing.add(&part);
+                self.window
+                    .push(part, now.mono, keep, self.state.watch.warm_until);
+            }
+        }
+        self.add_learners(observed);
+        failing
+    }
+
+    // The run counts everything; the stage what began under its split and after its warm-up.
+    fn add_to_totals(&mut self, slot: &Slot, part: &Part) {
+        let collects = self.collects(slot.start);
+        let counts = self.state.phase.is_in_a_run() || self.state.phase == Phase::RollingBack;
+        let epoch = self.state.watch.epoch;
+        let Some(run) = self.state.run.as_mut().filter(|_| counts) else {
+            return;
+        };
+        run.totals.add_part(part);
+        for (key, cell) in slot.cells.iter().filter(|(key, _)| key.epoch < epoch) {
+            run.totals.add(key.arm, cell);
+        }
+        if collects {
+            run.stage.totals.add_part(part);
+            if run.judges_throughout() {
+                run.stage.interval.add_part(part);
+            }
+        }
+    }
+
+    // Whether what began at this moment belongs to the stage's figures.
+    fn collects(&self, at: Timestamp) -> bool {
+        let begun = self
+            .state
+            .run
+            .as_ref()
+            .is_some_and(|run| run.stage.began.is_some());
+        let warm = self
+            .state
+            .watch
+            .warm_until
+            .is_some_and(|warm_until| at >= warm_until);
+        self.state.phase.is_in_a_run() && self.state.awaiting.is_none() && begun && warm
+    }
+
+    fn add_learners(&mut self, observed: &Observed) {
+        let collects = self.collects(Timestamp::from_millis(u64::MAX));
+        let in_a_run = self.state.phase.is_in_a_run();
+        let Some(run) = self.state.run.as_mut().filter(|_| in_a_run) else {
+            return;
+        };
+        for arm in Arm::ALL.map(Arm::index) {
+            if unseen(&observed.learners[arm]) {
+                continue;
+            }
+            merge(&mut run.learners[arm], &observed.learners[arm]);
+            if collects {
+                merge(&mut run.stage.learners[arm], &observed.learners[arm]);
+            }
+        }
+    }
+
+    // Warm-up first, in any phase; what is left is stage time, in phase running alone. Answers with that.
+    fn credit(&mut self, now: Now, passed: Passed, observed: &Observed) -> Duration {
+        let collects = self.collects(Timestamp::from_millis(u64::MAX));
+        let runs = self.state.phase == Phase::Running && collects;
+        let warmup = self.warmup();
+        let watch = &mut self.state.watch;
+        let cold = warmup.saturating_sub(watch.warmed).min(passed.observed);
+        if watch.began.is_some() {
+            watch.warmed += cold;
+            if watch.warmed >= warmup && watch.warm_until.is_none() {
+                watch.warm_until = Some(now.mono);
+            }
+        }
+        let probes = observed.pools.map(probes_of);
+        let in_a_run = self.state.phase.is_in_a_run();
+        let Some(run) = self.state.run.as_mut().filter(|_| in_a_run) else {
+            return Duration::ZERO;
+        };
+        span(&mut run.totals, passed.observed, probes);
+        if !collects {
+            return Duration::ZERO;
+        }
+        let warm = passed.observed - cold;
+        let open = self.state.incidents.len() as u64;
+        span(&mut run.stage.totals, warm, probes);
+        if run.judges_throughout() {
+            span(&mut run.stage.interval, warm, probes);
+            run.stage.interval_incidents = run.stage.interval_incidents.max(open);
+        }
+        if !runs {
+            return Duration::ZERO;
+        }
+        add(&mut run.stage.time, warm);
+        warm
+    }
+
+    fn warmup(&self) -> Duration {
+        self.watched_stage()
+            .map_or(DEFAULT_WARMUP, |stage| stage.warmup)
+    }
+}
+
+/// Whether a sketch holds nobody, at the price of a comparison of memory.
+pub(super) fn unseen(sketch: &LearnerSketch) -> bool {
+    sketch.registers() == NO_LEARNERS
+}
+
+fn has_canary(slot: &Slot, watch: &Watch) -> bool {
+    slot.cells.iter().any(|(key, cell)| {
+        key.arm == Arm::Canary && key.epoch >= watch.epoch && cell.counted + cell.abandoned > 0
+    })
+}
+
+fn span(totals: &mut Totals, observed: Duration, probes: [Probes; 2]) {
+    add(&mut totals.span, observed);
+    for (sum, probes) in totals.probes.iter_mut().zip(probes) {
+        sum.add(probes);
+    }
+}
+
+fn probes_of(pool: PoolHealth) -> Probes {
+    Probes {
+        sent: pool.probes_sent,
+        answered: pool.probes_answered,
+    }
+}
+
+fn merge(sum: &mut LearnerSketch, seen: &LearnerSketch) {
+    sum.merge(seen);
+}

@@ -1,0 +1,20 @@
+//! The pure room: what a rollout is, and how it is decided.
+//!
+//! No clock, no sockets, no files, no tasks, no serde, no dice. The same inputs give the same
+//! decisions, bit for bit. `tests/rollout_alone.rs` compiles this room by itself.
+//!
+//! Words, each with one meaning: a *learner* is the unit of assignment; an *arm* is the side his
+//! hash puts him on; a *weight* is the canary arm's share; a *stage* is a weight with a duration,
+//! criteria and triggers; a *verdict* judges one condition; a *decision* moves the rollout.
+
+pub mod assign;
+pub mod condition;
+pub mod gate;
+pub mod learners;
+pub mod name;
+pub mod plan;
+pub mod slot;
+pub mod time;
+pub mod verdict;
+pub mod weight;
+pub mod window;

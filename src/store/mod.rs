@@ -1,0 +1,240 @@
+//! What survives the process: the journal of events, the gates' states, the samples.
+//!
+//! SQLite behind one thread of its own; writing never makes anybody wait. Never decides anything.
+//!
+//! A batch goes into the `mailbox`, which joins what waits; the `writer` puts everything that waits into one transaction.
+//! A transaction with events is synced to the disk before it is reported (`synchronous = FULL`); one with only
+//! states and samples is not (`NORMAL`): it survives the end of the process, and a loss of power costs at most the
+//! seconds since the last event or checkpoint. Readers have connections of their own and never wait for the writer.
+
+mod disk;
+mod fault;
+mod fold;
+mod journal;
+pub mod lock;
+mod logs;
+mod mailbox;
+mod readers;
+mod recover;
+mod samples;
+mod schema;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::records::event::EventRecord;
+use crate::records::plan::PlanRecord;
+use crate::rollout::gate::{Event, EventId, Snapshot};
+use crate::rollout::name::RolloutName;
+use crate::rollout::slot::Slot;
+use crate::rollout::time::Timestamp;
+
+pub use disk::{Disk, RealDisk};
+
+use mailbox::Mailbox;
+use readers::Readers;
+use writer::Writer;
+
+/// The write side and the queries. Cheap to clone. The thread ends with the last clone.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    mailbox: Arc<Mailbox>,
+    readers: Readers,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub path: PathBuf,
+    pub deployment_logs: PathBuf,
+    pub retention: Duration,
+}
+
+/// What a gate wants kept after one input: written in one transaction, in order.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub rollout: RolloutName,
+    /// Made durable (fsync) before `Report::Stored` is given.
+    pub events: Vec<Event>,
+    /// The state after those events; replaces the last one. Not fsynced by itself.
+    pub state: Box<Snapshot>,
+    /// Closed one-second slots since the last batch, with the number of the run.
+    pub slots: Vec<Slot>,
+    pub run: u64,
+}
+
+/// What the store tells back, on its own thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Every event of the rollout up to this one is on the disk.
+    Stored { rollout: RolloutName, id: EventId },
+    /// A write failed; it is kept and tried again every second. Told once for each message.
+    Failed { message: String },
+    /// Writing works again.
+    Works,
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub rollouts: BTreeMap<RolloutName, RecoveredRollout>,
+}
+
+#[derive(Debug)]
+pub struct RecoveredRollout {
+    pub snapshot: Snapshot,
+    /// Slots of the last 30 minutes before the end, oldest first.
+    pub recent: Vec<Slot>,
+}
+
+/// One run as the journal knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    pub run: u64,
+    /// Wall time of its first event.
+    pub started: crate::records::Moment,
+    /// The plan that it was started with.
+    pub plan: Option<PlanRecord>,
+    /// Its deployment log.
+    pub log: PathBuf,
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot open {path}: {why}")]
+    Open { path: PathBuf, why: String },
+    #[error("{path} was made by a newer serin (schema {found}, this one knows {known})")]
+    Newer {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error("{path} is damaged: {why}")]
+    Damaged { path: PathBuf, why: String },
+    #[error("cannot read the journal: {0}")]
+    Read(String),
+}
+
+impl Store {
+    /// Opens or creates the store, migrates it forward, and reads what is there. `report` is called on the store's
+    /// thread and must not block.
+    pub fn open(
+        settings: &Settings,
+        report: Box<dyn Fn(Report) + Send>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        Self::open_on(Box::new(RealDisk), settings, report)
+    }
+
+    /// The same on a disk that may be slow or refuse.
+    pub fn open_on(
+        disk: Box<dyn Disk>,
+        settings: &Settings,
+        report: Box<dyn Fn(Report) + Send>,
+    ) -> Result<(Self, Recovered), StoreError> {
+        let connection = schema::open(&settings.path)?;
+        let recovered = recover::read(&connection, &settings.path)?;
+        let mailbox = Arc::new(Mailbox::default());
+        Writer::new(connection, disk, settings, report, Arc::clone(&mailbox))
+            .start()
+            .map_err(|error| StoreError::Open {
+                path: settings.path.clone(),
+                why: error.to_string(),
+            })?;
+        let readers = Readers::new(&settings.path, &settings.deployment_logs);
+        Ok((
+            Self {
+                shared: Arc::new(Shared { mailbox, readers }),
+            },
+            recovered,
+        ))
+    }
+
+    /// Hands a batch over. Never blocks on the disk; what waits is merged: every event, the last state, every slot
+    /// of the last 10 minutes.
+    pub fn write(&self, batch: Batch) {
+        self.shared.mailbox.put(batch);
+    }
+
+    /// Events of a rollout after `after`, oldest first, at most `limit`. Blocks: not for the driver.
+    pub fn history(
+        &self,
+        rollout: &RolloutName,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| journal::history(connection, rollout, after, limit))
+    }
+
+    /// All events of one run, oldest first. Blocks: not for the driver.
+    pub fn run_history(
+        &self,
+        rollout: &RolloutName,
+        run: u64,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| journal::run_history(connection, rollout, run))
+    }
+
+    /// All events of the latest run, oldest first; those before any run where there was none. Blocks: not for the driver.
+    pub fn last_run_history(&self, rollout: &RolloutName) -> Result<Vec<EventRecord>, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| match journal::last_run(connection, rollout)? {
+                Some(run) => journal::run_history(connection, rollout, run),
+                None => Ok(Vec::new()),
+            })
+    }
+
+    /// The runs of a rollout that are still kept, oldest first. Blocks: not for the driver.
+    pub fn runs(&self, rollout: &RolloutName) -> Result<Vec<RunSummary>, StoreError> {
+        let readers = &self.shared.readers;
+        readers.read(|connection| journal::runs(connection, rollout, readers.deployment_logs()))
+    }
+
+    /// What was counted between two moments of gate time, `from` included, in slots of `step` (of what is kept where that
+    /// is coarser: 10 s after an hour, 60 s after a day), oldest first. Blocks: not for the driver.
+    pub fn samples(
+        &self,
+        rollout: &RolloutName,
+        from: Timestamp,
+        to: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<Slot>, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| samples::between(connection, rollout, from, to, step))
+    }
+
+    /// Writes what is pending, for at most `patience`, and stops the thread. Events that could not be
+    /// written are logged.
+    pub fn close(&self, patience: Duration) {
+        for (rollout, event) in self.shared.mailbox.close(patience) {
+            let record = EventRecord::new(&rollout, &event);
+            let json = serde_json::to_string(&record).unwrap_or_else(|_| record.kind().to_owned());
+            tracing::error!(%rollout, event = %json, "an event could not be written before the end");
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.mailbox.begin_close();
+    }
+}

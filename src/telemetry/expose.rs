@@ -1,0 +1,141 @@
+//! Which families the data path's counters are published as.
+//!
+//! Owns their names, labels and help: dashboards and alert rules depend on them. Counters run from
+//! the start of the process and stand as of the last drain.
+
+use super::prometheus::{Exposition, Label};
+use super::totals::{RolloutTotals, Totals};
+use super::{Attempt, CLASSES, Tally, class_index, class_label};
+use crate::rollout::name::Arm;
+
+/// The counters of single things, with names and help.
+const TALLIES: [(Tally, &str, &str); 6] = [
+    (
+        Tally::ConnectionAccepted,
+        "serin_connections_accepted_total",
+        "Connections accepted from learners.",
+    ),
+    (
+        Tally::ConnectionClosed,
+        "serin_connections_closed_total",
+        "Connections of learners that ended.",
+    ),
+    (
+        Tally::ConnectionEvicted,
+        "serin_connections_evicted_total",
+        "Idle connections closed because max_connections was reached.",
+    ),
+    (
+        Tally::AcceptPaused,
+        "serin_accept_paused_total",
+        "Times that accepting paused because descriptors or memory ran out.",
+    ),
+    (
+        Tally::StaleConnection,
+        "serin_stale_connections_total",
+        "Reused upstream connections found closed before the first byte of the answer.",
+    ),
+    (
+        Tally::InformationalDropped,
+        "serin_informational_dropped_total",
+        "Interim answers (1xx) of upstreams that could not be passed on.",
+    ),
+];
+
+pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
+    pools(totals, out);
+    rollouts(totals, out);
+    answers(totals, out);
+    for (tally, name, help) in TALLIES {
+        out.counter(name, help).count(&[], totals.tally(tally));
+    }
+    out.gauge(
+        "serin_connections_open",
+        "Connections of learners open now.",
+    )
+    .count(&[], totals.connections_open());
+}
+
+fn pools(totals: &Totals, out: &mut Exposition) {
+    let mut requests = out.counter(
+        "serin_pool_requests_total",
+        "Attempts on a pool's endpoints, by kind of attempt and outcome.",
+    );
+    for pool in &totals.pools {
+        for attempt in Attempt::ALL {
+            for class in CLASSES {
+                let labels: [Label<'_>; 3] = [
+                    ("pool", pool.name.as_str()),
+                    ("attempt", attempt.as_str()),
+                    ("outcome", class_label(class)),
+                ];
+                let classes = &pool.counts.attempts[attempt.index()];
+                requests.count(&labels, classes[class_index(class)]);
+            }
+        }
+    }
+    let mut latency = out.histogram(
+        "serin_pool_latency_seconds",
+        "Time waited on a pool's endpoints, per attempt.",
+    );
+    for pool in &totals.pools {
+        let seen = &pool.counts.latency;
+        let labels = [("pool", pool.name.as_str())];
+        latency.sample(&labels, &seen.cumulative(), seen.count(), seen.sum_s());
+    }
+}
+
+fn rollouts(totals: &Totals, out: &mut Exposition) {
+    let mut requests = out.counter(
+        "serin_rollout_requests_total",
+        "Learners' requests by their own arm and its outcome, one each: what the gate reads.",
+    );
+    for (rollout, arm) in arms(totals) {
+        for class in CLASSES {
+            let [name, side] = arm_labels(rollout, arm);
+            let labels = [name, side, ("outcome", class_label(class))];
+            requests.count(
+                &labels,
+                rollout.arms[arm.index()].classes[class_index(class)],
+            );
+        }
+    }
+    let mut latency = out.histogram(
+        "serin_rollout_latency_seconds",
+        "Time waited on an arm's endpoints, per learner's request.",
+    );
+    for (rollout, arm) in arms(totals) {
+        let seen = &rollout.arms[arm.index()].latency;
+        let labels = arm_labels(rollout, arm);
+        latency.sample(&labels, &seen.cumulative(), seen.count(), seen.sum_s());
+    }
+    let mut learners = out.gauge(
+        "serin_rollout_learners",
+        "Distinct learners sent to an arm since the process began, estimated within 1 %.",
+    );
+    for (rollout, arm) in arms(totals) {
+        let labels = arm_labels(rollout, arm);
+        learners.count(&labels, rollout.learners[arm.index()].estimate());
+    }
+}
+
+fn answers(totals: &Totals, out: &mut Exposition) {
+    let mut answers = out.counter(
+        "serin_answers_total",
+        "Answers that learners were given, by class of status; reason is set where serin made the answer itself.",
+    );
+    for (kind, count) in &totals.answers.0 {
+        let class = format!("{}xx", kind.class);
+        let labels = [("status", &*class), ("reason", kind.reason.unwrap_or(""))];
+        answers.count(&labels, *count);
+    }
+}
+
+fn arms(totals: &Totals) -> impl Iterator<Item = (&RolloutTotals, Arm)> {
+    let rollouts = totals.rollouts.iter();
+    rollouts.flat_map(|rollout| Arm::ALL.map(|arm| (rollout, arm)))
+}
+
+fn arm_labels(rollout: &RolloutTotals, arm: Arm) -> [Label<'_>; 2] {
+    [("rollout", rollout.name.as_str()), ("arm", arm.as_str())]
+}

@@ -1,0 +1,237 @@
+//! What the data path counts: one recorder per worker, drained by the control path.
+//!
+//! Owns the hot write (`recorder`, `shard`, `hot_cell`), who is counted (`meters`, `segments`), the drain into
+//! slots (`drain`), the totals since start (`totals`) and the Prometheus text (`prometheus`,
+//! `expose`). Never knows who writes to it, never judges a number.
+
+mod buckets;
+mod drain;
+mod expose;
+mod failing;
+mod hot_cell;
+mod meters;
+pub mod prometheus;
+mod recorder;
+mod segments;
+mod shard;
+mod totals;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::rollout::assign::LearnerHash;
+use crate::rollout::learners::LearnerSketch;
+use crate::rollout::name::{Arm, PoolName, RolloutName};
+use crate::rollout::slot::{Class, Outcome, Slot};
+use crate::rollout::time::Timestamp;
+
+pub use meters::{PoolMeter, RolloutMeter};
+pub use recorder::Recorder;
+pub use segments::OTHER_SEGMENT;
+
+use drain::Drainer;
+use meters::Registry;
+use prometheus::Exposition;
+
+/// All counters of the process. Shared by every thread; workers write through their own `Recorder`.
+pub struct Telemetry {
+    registry: Mutex<Registry>,
+    drainer: Mutex<Drainer>,
+}
+
+/// A segment's number within its rollout; 0 = none was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SegmentId(pub u16);
+
+/// One learner request on its own arm: exactly one per request that the gate counts.
+#[derive(Clone, Copy, Debug)]
+pub struct ArmRecord<'a> {
+    pub rollout: &'a RolloutMeter,
+    pub arm: Arm,
+    pub segment: SegmentId,
+    /// Epoch of the split under which its first attempt began.
+    pub epoch: u64,
+    pub outcome: Outcome,
+    /// `None` where nothing identifies the learner (`client_ip`, `random`).
+    pub learner: Option<LearnerHash>,
+}
+
+/// One attempt on an endpoint of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptRecord<'a> {
+    pub pool: &'a PoolMeter,
+    pub attempt: Attempt,
+    pub outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Attempt {
+    First,
+    Retry,
+    Failover,
+}
+
+/// Things counted one by one that are no outcome of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tally {
+    ConnectionAccepted,
+    ConnectionClosed,
+    /// Accepting paused because descriptors or memory ran out.
+    AcceptPaused,
+    /// An idle connection was closed because `max_connections` was reached.
+    ConnectionEvicted,
+    /// A reused upstream connection was found closed before the first byte of the answer.
+    StaleConnection,
+    /// A 1xx other than 101 from upstream that could not be passed on.
+    InformationalDropped,
+}
+
+/// What one drain found for one rollout: counts since the last drain.
+#[derive(Clone, Debug)]
+pub struct Drained {
+    pub rollout: RolloutName,
+    pub slot: Slot,
+    /// By `Arm::index`.
+    pub learners: [LearnerSketch; 2],
+}
+
+// === impl Telemetry ===
+
+impl Telemetry {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            registry: Mutex::default(),
+            drainer: Mutex::default(),
+        })
+    }
+
+    /// The recorder of one worker. What it wrote is still drained when it is gone.
+    pub fn recorder(self: &Arc<Self>) -> Recorder {
+        lock(&self.drainer).recorder()
+    }
+
+    /// The meter of a rollout. The same name gives the same counters over reloads, whichever meter of it is written
+    /// through. `latency_limits_us` are the limits counted exactly from now on; `max_segments` bounds the segments
+    /// told apart (the rest are `other`), and a lower bound forgets none that is known.
+    pub fn rollout(
+        self: &Arc<Self>,
+        name: &RolloutName,
+        latency_limits_us: &[u64],
+        max_segments: usize,
+    ) -> RolloutMeter {
+        lock(&self.registry).rollout(name, latency_limits_us, max_segments)
+    }
+
+    /// The meter of a pool. The same name gives the same counters over reloads.
+    pub fn pool(self: &Arc<Self>, name: &PoolName) -> PoolMeter {
+        lock(&self.registry).pool(name)
+    }
+
+    /// Takes everything recorded since the last drain. `at` is the start of the part of a second that
+    /// the slots are given, `width` its length. One entry for each rollout that still has a meter or that was written
+    /// to, also where its slot is empty: that time passed without requests is an observation too.
+    pub fn drain(&self, at: Timestamp, width: Duration) -> Vec<Drained> {
+        lock(&self.drainer).drain(&self.registry, at, width)
+    }
+
+    /// Writes the totals since start, as of the last drain, as Prometheus families.
+    pub fn expose(&self, out: &mut Exposition) {
+        expose::expose(&lock(&self.drainer).totals, out);
+    }
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
+
+// === impl Attempt ===
+
+impl Attempt {
+    const ALL: [Self; 3] = [Self::First, Self::Retry, Self::Failover];
+
+    const fn index(self) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Retry => 1,
+            Self::Failover => 2,
+        }
+    }
+
+    /// The value of the `attempt` label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Retry => "retry",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    const COUNT: usize = 6;
+
+    const fn index(self) -> usize {
+        match self {
+            Self::ConnectionAccepted => 0,
+            Self::ConnectionClosed => 1,
+            Self::AcceptPaused => 2,
+            Self::ConnectionEvicted => 3,
+            Self::StaleConnection => 4,
+            Self::InformationalDropped => 5,
+        }
+    }
+}
+
+// How many classes of outcome there are, and the place of each in an array of counters.
+const CLASSES: [Class; 6] = [
+    Class::Ok,
+    Class::ClientError,
+    Class::Error,
+    Class::Failed,
+    Class::Abandoned,
+    Class::AbandonedLate,
+];
+
+const fn class_index(class: Class) -> usize {
+    match class {
+        Class::Ok => 0,
+        Class::ClientError => 1,
+        Class::Error => 2,
+        Class::Failed => 3,
+        Class::Abandoned => 4,
+        Class::AbandonedLate => 5,
+    }
+}
+
+// The value of the `outcome` label.
+const fn class_label(class: Class) -> &'static str {
+    match class {
+        Class::Ok => "ok",
+        Class::ClientError => "client_error",
+        Class::Error => "error",
+        Class::Failed => "failed",
+        Class::Abandoned => "abandoned",
+        Class::AbandonedLate => "abandoned_late",
+    }
+}
+
+// The latency of an outcome in whole nanoseconds, where the table of outcomes says it is recorded.
+fn recorded_ns(outcome: Outcome) -> Option<u64> {
+    match outcome.class {
+        Class::Abandoned => None,
+        Class::Ok | Class::ClientError | Class::Error | Class::Failed | Class::AbandonedLate => {
+            let latency = outcome.latency?;
+            Some(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX))
+        }
+    }
+}
+
+// Counters stay usable when a thread died while holding them: each write leaves them whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

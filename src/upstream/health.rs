@@ -1,0 +1,221 @@
+//! Active health checks: a thread of their own that asks every endpoint, each time over a fresh connection.
+//!
+//! Follows the pools in force; never touches a request. The first probe alone decides, later ones by the counts.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::{Request, StatusCode};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::endpoint::{Address, Endpoint, EndpointId};
+use super::pool::Pool;
+use crate::config::Health;
+use crate::shutdown::{Shutdown, Stage, Watched};
+
+/// The pools in force, as they change.
+pub type PoolsInForce = watch::Receiver<Arc<[Arc<Pool>]>>;
+
+/// What one probe found wrong.
+#[derive(Debug, thiserror::Error)]
+enum ProbeError {
+    #[error("{0}")]
+    Connect(#[from] io::Error),
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("answered {}", .0.as_u16())]
+    Status(StatusCode),
+    #[error("no answer within {} ms", .0.as_millis())]
+    Timeout(Duration),
+    #[error("not a request that can be sent: {0}")]
+    Request(#[from] http::Error),
+}
+
+struct Prober {
+    health: Health,
+    task: JoinHandle<()>,
+}
+
+/// Probes the pools in force until shutdown, on a thread of its own.
+pub fn start(pools: PoolsInForce, shutdown: Shutdown) -> io::Result<Watched> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Watched::spawn("probes", move || {
+        LocalSet::new().block_on(&runtime, follow(pools, shutdown));
+    })
+}
+
+async fn follow(mut pools: PoolsInForce, mut shutdown: Shutdown) {
+    let mut probers = HashMap::new();
+    loop {
+        let in_force = Arc::clone(&pools.borrow_and_update());
+        reconcile(&mut probers, &in_force);
+        tokio::select! {
+            changed = pools.changed() => if changed.is_err() { return },
+            () = shutdown.reached(Stage::Draining) => return,
+        }
+    }
+}
+
+// Starts what is new, stops what is gone or probed differently now, leaves the rest alone.
+fn reconcile(probers: &mut HashMap<EndpointId, Prober>, pools: &[Arc<Pool>]) {
+    let mut wanted = HashMap::new();
+    for pool in pools {
+        if let Some(health) = &pool.config().health {
+            wanted.extend(
+                pool.endpoints
+                    .iter()
+                    .map(|endpoint| (endpoint.id(), (endpoint, health))),
+            );
+        }
+    }
+    probers.retain(|id, prober| {
+        let stays = wanted
+            .get(id)
+            .is_some_and(|(_, health)| **health == prober.health);
+        if !stays {
+            prober.task.abort();
+        }
+        stays
+    });
+    for (id, (endpoint, health)) in wanted {
+        probers.entry(id).or_insert_with(|| Prober {
+            health: health.clone(),
+            task: tokio::task::spawn_local(watch_endpoint(Arc::clone(endpoint), health.clone())),
+        });
+    }
+}
+
+async fn watch_endpoint(endpoint: Arc<Endpoint>, health: Health) {
+    let mut ticks = interval(health.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let is_first = endpoint.probes_sent() == 0;
+        let outcome = match timeout(health.timeout, probe(&endpoint, &health.path)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ProbeError::Timeout(health.timeout)),
+        };
+        // Counted when its fate is known: one on its way is neither answered nor failed.
+        endpoint.probe_sent();
+        take_in(&endpoint, &health, outcome, is_first);
+    }
+}
+
+fn take_in(endpoint: &Endpoint, health: &Health, outcome: Result<(), ProbeError>, is_first: bool) {
+    let passed = outcome.is_ok();
+    match outcome {
+        Ok(()) => endpoint.probe_passed(),
+        Err(why) => endpoint.probe_failed(why.to_string()),
+    }
+    if passed == endpoint.is_healthy() {
+        endpoint.streak.store(0, Ordering::Relaxed);
+        return;
+    }
+    let against = endpoint.streak.fetch_add(1, Ordering::Relaxed) + 1;
+    let needed = if passed {
+        health.healthy_after
+    } else {
+        health.unhealthy_after
+    };
+    if is_first || against >= needed {
+        endpoint.streak.store(0, Ordering::Relaxed);
+        endpoint.set_healthy(passed);
+        if passed {
+            tracing::info!(endpoint = endpoint.address(), "healthy again");
+        } else {
+            tracing::warn!(
+                endpoint = endpoint.address(),
+                fault = endpoint.fault(),
+                "unhealthy"
+            );
+        }
+    }
+}
+
+async fn probe(endpoint: &Endpoint, path: &str) -> Result<(), ProbeError> {
+    let stream = match endpoint.destination() {
+        Address::Socket(address) => TcpStream::connect(address).await?,
+        Address::Name(name) => TcpStream::connect(name.as_str()).await?,
+    };
+    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::task::spawn_local(driver);
+    let request = Request::get(path)
+        .header(HOST, endpoint.address())
+        .header(USER_AGENT, "serin-health")
+        .header(CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await;
+    driver.abort();
+    let status = answer?.status();
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(ProbeError::Status(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Balance;
+    use crate::upstream::pool::tests::pool;
+
+    // Runs probe results through one endpoint and tells its state after each: `+` passed, `-` failed.
+    fn states(probes: &str) -> String {
+        let pool = pool(&["a:1"], Balance::RoundRobin, true);
+        let health = pool.config().health.clone().expect("it is checked");
+        let endpoint = &pool.endpoints[0];
+        let mut states = String::new();
+        for (index, probe) in probes.chars().enumerate() {
+            let outcome = if probe == '+' {
+                Ok(())
+            } else {
+                Err(ProbeError::Timeout(health.timeout))
+            };
+            take_in(endpoint, &health, outcome, index == 0);
+            states.push(if endpoint.is_healthy() { 'h' } else { 'u' });
+        }
+        states
+    }
+
+    #[test]
+    fn the_first_probe_alone_decides_and_later_ones_by_the_counts() {
+        let check = |probes: &str, expected: &str| assert_eq!(states(probes), expected, "{probes}");
+        check("+", "h");
+        check("-", "u");
+        check("+---", "hhhu");
+        check("+--+---", "hhhhhhu");
+        check("-++", "uuh");
+        check("-+-++", "uuuuh");
+        check("+---++---", "hhhuuhhhu");
+    }
+
+    #[test]
+    fn the_fault_is_kept_in_words_until_a_probe_passes() {
+        let pool = pool(&["a:1"], Balance::RoundRobin, true);
+        let health = pool.config().health.clone().expect("it is checked");
+        let endpoint = &pool.endpoints[0];
+        take_in(
+            endpoint,
+            &health,
+            Err(ProbeError::Status(StatusCode::SERVICE_UNAVAILABLE)),
+            true,
+        );
+        assert_eq!(endpoint.fault().as_deref(), Some("answered 503"));
+        take_in(endpoint, &health, Ok(()), false);
+        assert_eq!(endpoint.fault(), None);
+    }
+}

@@ -1,0 +1,182 @@
+//! The I/O type below hyper towards an upstream server.
+//!
+//! Knows two things hyper does not tell: whether a byte of the answer has come, and that a connection that was given
+//! up in the middle of a message must end with a reset, never with a FIN that makes a part look like the whole.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What the two ends of a connection share: the driver below, the request above.
+#[derive(Debug, Default)]
+pub struct Link {
+    reset: AtomicBool,
+    answered: AtomicBool,
+    informational: AtomicU32,
+}
+
+/// A connection to an upstream server, counted and resettable.
+#[derive(Debug)]
+pub(super) struct Socket<S: Resettable> {
+    stream: S,
+    link: Arc<Link>,
+}
+
+/// A stream that can end with a reset.
+pub(super) trait Resettable {
+    fn reset_on_close(&self);
+}
+
+// === impl Link ===
+
+impl Link {
+    /// From now on the connection ends with a reset.
+    pub fn reset(&self) {
+        self.reset.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any byte has come since the request was begun.
+    pub fn answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// 1xx heads, but 100 and 101, seen since the last call. One that shares its segment with another counts once.
+    pub fn take_informational(&self) -> u32 {
+        if self.informational.load(Ordering::Relaxed) == 0 {
+            return 0;
+        }
+        self.informational.swap(0, Ordering::Relaxed)
+    }
+
+    pub(super) fn begin(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    fn saw(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.answered.store(true, Ordering::Relaxed);
+        let is_informational = bytes.starts_with(b"HTTP/1.") && bytes.get(8..10) == Some(b" 1");
+        if is_informational && !matches!(bytes.get(10..12), Some(b"00" | b"01")) {
+            self.informational.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Socket ===
+
+impl<S: Resettable> Socket<S> {
+    pub(super) fn new(stream: S, link: Arc<Link>) -> Self {
+        Self { stream, link }
+    }
+
+    fn is_reset(&self) -> bool {
+        self.link.reset.load(Ordering::Relaxed)
+    }
+}
+
+impl<S: AsyncRead + Resettable + Unpin> AsyncRead for Socket<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.link.saw(&buf.filled()[before..]);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Resettable + Unpin> AsyncWrite for Socket<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_reset() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_reset() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    // A shutdown is a FIN, so it is left out where the end is to be a reset.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_reset() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl<S: Resettable> Drop for Socket<S> {
+    fn drop(&mut self) {
+        if self.is_reset() {
+            self.stream.reset_on_close();
+        }
+    }
+}
+
+// === impl Resettable ===
+
+impl Resettable for tokio::net::TcpStream {
+    fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a connection could not be reset and is closed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn early_heads_are_told_from_the_answer() {
+        let check = |bytes: &[u8], expected: u32| {
+            let link = Link::default();
+            link.saw(bytes);
+            assert_eq!(
+                link.take_informational(),
+                expected,
+                "{}",
+                bytes.escape_ascii()
+            );
+            assert_eq!(link.take_informational(), 0);
+            assert_eq!(link.answered(), !bytes.is_empty());
+        };
+        check(b"", 0);
+        check(b"HTTP/1.1 103 Early Hints\r\n", 1);
+        check(b"HTTP/1.0 102 Processing\r\n", 1);
+        check(b"HTTP/1.1 100 Continue\r\n", 0);
+        check(b"HTTP/1.1 101 Switching Protocols\r\n", 0);
+        check(b"HTTP/1.1 200 OK\r\n", 0);
+        check(b"a body that says HTTP/1.1 103", 0);
+    }
+}

@@ -1,0 +1,147 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::Value;
+use serin::cli::check::{CheckArgs, run};
+
+fn args(config: &Path) -> CheckArgs {
+    CheckArgs {
+        config: config.to_owned(),
+        schema: false,
+        explain: false,
+        json: false,
+    }
+}
+
+fn documented() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.toml")
+}
+
+/// Exit code, standard output, standard error.
+fn output(args: &CheckArgs) -> (ExitCode, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let code = run(args, &mut out, &mut err);
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (code, text(out), text(err))
+}
+
+#[test]
+fn a_good_file_is_shown_as_a_table_with_what_each_stage_needs() {
+    let (code, out, err) = output(&args(&documented()));
+    assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+    for line in [
+        "rollout analyzer: original -> ultra_fast",
+        // 1000 / (1 % x 7200 s) = 13.9; 1000 / (10 % x 14400 s) = 0.69.
+        "  canary   1%      2h        1m       1000 canary requests: about 14 requests/s in all at 1% over 2h",
+        "  ramp     10%     4h        1m       1000 canary requests: about 0.7 requests/s in all at 10% over 4h",
+        "    advance      error_rate < 1%",
+        "    checkpoints  15m, 30m, 1h, 1h30m, 2h",
+        "    at the end   met: advance; not met: up to 4h more, then go to 5% and hold",
+    ] {
+        assert!(
+            out.lines().any(|shown| shown == line),
+            "{line:?} is not in\n{out}"
+        );
+    }
+}
+
+#[test]
+fn the_plan_is_explained_in_words() {
+    let (code, out, _) = output(&CheckArgs {
+        explain: true,
+        ..args(&documented())
+    });
+    assert_eq!(code, ExitCode::SUCCESS);
+    for words in [
+        "Stage 2 of 3, ramp: 10% of the learners go to ultra_fast for 4h, after 1m to warm up.",
+        "It needs 1000 canary requests: about 14 requests/s in all at 1% over 2h.",
+        "It passes when error_rate < 1% and p99 < 200ms and availability > 99.9%.",
+        "Everybody goes back when error_rate > 1.5% for 2m or p99 > 250ms for 5m",
+    ] {
+        assert!(out.contains(words), "{words:?} is not in\n{out}");
+    }
+}
+
+#[test]
+fn json_says_the_same() {
+    let (code, out, _) = output(&CheckArgs {
+        json: true,
+        ..args(&documented())
+    });
+    let shown: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, &shown["valid"]),
+        (ExitCode::SUCCESS, &Value::Bool(true))
+    );
+    let ramp = &shown["rollouts"][0]["stages"][1];
+    assert_eq!(
+        (ramp["name"].as_str(), ramp["weight"].as_f64()),
+        (Some("ramp"), Some(0.1))
+    );
+    let (code, out, _) = output(&CheckArgs {
+        schema: true,
+        ..args(Path::new("/nonexistent"))
+    });
+    let schema: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, schema["$schema"].as_str()),
+        (
+            ExitCode::SUCCESS,
+            Some("https://json-schema.org/draft/2020-12/schema")
+        )
+    );
+}
+
+#[test]
+fn every_fault_is_one_line_and_the_exit_code_is_2() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("proxy.toml");
+    std::fs::write(&file, "[server]\nworkrs = 1\n[pools.a]\nendpoints = []\n").expect("a file");
+    let (code, out, err) = output(&args(&file));
+    let shown = file.display();
+    let expected = format!(
+        "{shown}:2: server.workrs: unknown key; did you mean `workers`?\n\
+         {shown}:4: pools.a.endpoints: empty: a pool needs at least one endpoint\n2 faults\n"
+    );
+    assert_eq!((code, out.as_str(), err), (ExitCode::from(2), "", expected));
+    let (code, out, err) = output(&CheckArgs {
+        json: true,
+        ..args(&file)
+    });
+    let told: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, err.as_str(), &told["valid"]),
+        (ExitCode::from(2), "", &Value::Bool(false))
+    );
+    assert_eq!(
+        (
+            told["faults"][1]["line"].as_u64(),
+            told["faults"][1]["key"].as_str()
+        ),
+        (Some(4), Some("pools.a.endpoints"))
+    );
+}
+
+#[test]
+fn what_is_legal_but_idle_is_noted() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("proxy.toml");
+    let check = |text: &str, note: &str| {
+        std::fs::write(&file, text).expect("a file");
+        let (code, out, _) = output(&args(&file));
+        assert_eq!(code, ExitCode::SUCCESS);
+        assert!(out.contains(note), "{note:?} is not in\n{out}");
+    };
+    let pools = "pools.a.endpoints = [\"h:1\"]\npools.b.endpoints = [\"h:2\"]\n";
+    let rollout = |weight: &str| {
+        format!(
+            "{pools}[rollouts.r]\nbaseline = \"a\"\ncanary = \"b\"\nstages = [{{ name = \"s\", weight = \"{weight}\", duration = \"1h\" }}]\n"
+        )
+    };
+    check("", "routes: there are none");
+    check(&rollout("1%"), "rollouts.r: no route leads to it");
+    check(
+        &rollout("100%"),
+        "rollouts.r.stages[0].hold[0]: client_error_rate{delta} > 50% for 2m is skipped",
+    );
+}

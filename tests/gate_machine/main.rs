@@ -1,0 +1,10 @@
+//! The gate under a virtual clock: each decision rule as a named promise, restarts, and random sequences.
+
+mod commands;
+mod holds;
+mod life;
+mod order;
+mod random;
+mod restart;
+mod sim;
+mod triggers;

@@ -1,0 +1,499 @@
+//! A rollout under a virtual clock: the gate, a store that works or not, and traffic without dice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serin::rollout::assign::LearnerHash;
+use serin::rollout::condition::Condition;
+use serin::rollout::gate::{
+    Action, Command, Effect, Event, EventId, EventKind, Gate, Input, Observed, Phase, PoolHealth,
+    Refusal,
+};
+use serin::rollout::learners::LearnerSketch;
+use serin::rollout::name::{Arm, PoolName, RolloutName, StageName};
+use serin::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use serin::rollout::slot::{Cell, CellKey, Slot};
+use serin::rollout::time::{Now, Timestamp, WallTime, parse_duration};
+use serin::rollout::weight::Weight;
+
+/// 2025-10-31T14:00:00Z.
+const WALL_MS: i64 = 1_761_919_200_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disk {
+    /// What is recorded is stored at once.
+    Works,
+    /// Nothing comes back.
+    Stalls,
+}
+
+/// How one arm behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Behaviour {
+    /// Share of requests answered with an error that says "unavailable".
+    pub(crate) failing: f64,
+    /// Share answered 4xx.
+    pub(crate) refusing: f64,
+    pub(crate) latency_ms: u64,
+    /// Share of requests that take `slow_ms` instead.
+    pub(crate) slow: f64,
+    pub(crate) slow_ms: u64,
+    /// Over how many learners the failures are spread.
+    pub(crate) learners: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sim {
+    pub(crate) now: Now,
+    pub(crate) tick: Duration,
+    /// Requests per second over both arms.
+    pub(crate) rate: f64,
+    pub(crate) arms: [Behaviour; 2],
+    pub(crate) pools: [PoolHealth; 2],
+    pub(crate) disk: Disk,
+    pub(crate) events: Vec<Event>,
+    pub(crate) announced: Vec<EventId>,
+    pub(crate) published: Vec<(Timestamp, u64, Weight)>,
+    pub(crate) refused: Option<Refusal>,
+    /// Everything the gate said, in order.
+    pub(crate) trace: Vec<String>,
+    carry: BTreeMap<(usize, &'static str), f64>,
+    failed_so_far: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) gate: Gate,
+    pub(crate) sim: Sim,
+}
+
+pub(crate) fn seconds(s: u64) -> Duration {
+    Duration::from_secs(s)
+}
+
+pub(crate) fn weight(text: &str) -> Weight {
+    Weight::parse(text).expect(text)
+}
+
+pub(crate) fn conditions(texts: &[&str]) -> Vec<Condition> {
+    texts
+        .iter()
+        .map(|text| Condition::parse(text).expect(text))
+        .collect()
+}
+
+/// A stage of ten minutes that asks for 100 requests and has the client's triggers.
+pub(crate) fn stage(name: &str, share: &str) -> Stage {
+    Stage {
+        name: StageName::parse(name).expect(name),
+        weight: weight(share),
+        duration: seconds(600),
+        warmup: seconds(60),
+        checkpoints: vec![seconds(300), seconds(600)],
+        min_requests: 100,
+        min_window_requests: 20,
+        max_extension: seconds(600),
+        advance: conditions(&["error_rate < 1%", "p99 < 200ms", "availability > 99%"]),
+        hold: conditions(&["client_error_rate{delta} > 50% for 2m"]),
+        rollback: conditions(&[
+            "error_rate > 1.5% for 2m",
+            "p99 > 250ms for 5m",
+            "availability < 99% for 5m",
+        ]),
+        on_success: OnSuccess::Advance,
+        on_failure: OnFailure::Hold,
+        on_rollback: Weight::ZERO,
+    }
+}
+
+pub(crate) fn parts() -> PlanParts {
+    PlanParts {
+        rollout: RolloutName::parse("analyzer").expect("a name"),
+        identity: Identity {
+            baseline: PoolName::parse("original").expect("a name"),
+            canary: PoolName::parse("ultra_fast").expect("a name"),
+            salt: "analyzer".to_owned(),
+            learner: vec!["header:x-learner-id".to_owned()],
+            segment: None,
+        },
+        version: String::new(),
+        holdout: Weight::ZERO,
+        gate: GateParts {
+            outage_patience: seconds(300),
+            max_gap: seconds(300),
+            cooldown: seconds(600),
+            baseline_min_healthy: 0.5,
+            tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
+            speed: 1.0,
+        },
+        stages: vec![
+            stage("canary", "1%"),
+            stage("ramp", "10%"),
+            stage("rollout", "100%"),
+        ],
+    }
+}
+
+pub(crate) fn plan(change: impl FnOnce(&mut PlanParts)) -> Plan {
+    let mut parts = parts();
+    change(&mut parts);
+    Plan::build(parts).expect("a valid plan")
+}
+
+impl Behaviour {
+    pub(crate) fn healthy() -> Self {
+        Self {
+            failing: 0.0,
+            refusing: 0.0,
+            latency_ms: 5,
+            slow: 0.0,
+            slow_ms: 400,
+            learners: 1000,
+        }
+    }
+}
+
+impl Sim {
+    pub(crate) fn new() -> Self {
+        let pool = |endpoints| PoolHealth {
+            endpoints,
+            usable: endpoints,
+            probes_sent: 0,
+            probes_answered: 0,
+        };
+        Self {
+            now: Now {
+                mono: Timestamp::from_millis(0),
+                wall: WallTime::from_unix_millis(WALL_MS),
+            },
+            tick: Duration::from_millis(250),
+            rate: 1000.0,
+            arms: [Behaviour::healthy(), Behaviour::healthy()],
+            pools: [pool(20), pool(2)],
+            disk: Disk::Works,
+            events: Vec::new(),
+            announced: Vec::new(),
+            published: Vec::new(),
+            refused: None,
+            trace: Vec::new(),
+            carry: BTreeMap::new(),
+            failed_so_far: 0,
+        }
+    }
+
+    pub(crate) fn canary(&mut self) -> &mut Behaviour {
+        &mut self.arms[1]
+    }
+
+    pub(crate) fn pass(&mut self, span: Duration) {
+        let ms = span.as_millis() as u64;
+        self.now.mono = self.now.mono.after(span);
+        self.now.wall = WallTime::from_unix_millis(self.now.wall.as_unix_millis() + ms as i64);
+    }
+
+    /// What the arms did in one tick at the gate's split.
+    pub(crate) fn observe(&mut self, gate: &Gate, span: Duration) -> Observed {
+        let split = gate.split();
+        let start = self.now.mono.before(span);
+        let mut slot = Slot::empty(start, span);
+        for arm in Arm::ALL {
+            let share = match arm {
+                Arm::Baseline => split.weight.baseline_share(),
+                Arm::Canary => split.weight.share(),
+            };
+            let cell = self.cell(
+                arm,
+                share * self.rate * span.as_secs_f64(),
+                &gate.latency_limits_us(),
+            );
+            if cell.counted > 0 {
+                slot.cells.insert(
+                    CellKey {
+                        epoch: split.epoch,
+                        arm,
+                        segment: None,
+                    },
+                    cell,
+                );
+            }
+        }
+        Observed {
+            slots: vec![slot],
+            pools: self.pools,
+            learners: [LearnerSketch::new(), LearnerSketch::new()],
+            gap: Duration::ZERO,
+        }
+    }
+
+    fn cell(&mut self, arm: Arm, requests: f64, limits_us: &[u64]) -> Cell {
+        let behaviour = self.arms[arm.index()].clone();
+        let index = arm.index();
+        let counted = self.whole(index, "counted", requests);
+        let part = |share: f64| counted as f64 * share;
+        let failed = self
+            .whole(index, "failed", part(behaviour.failing))
+            .min(counted);
+        let slow = self.whole(index, "slow", part(behaviour.slow)).min(counted);
+        let client_errors = self
+            .whole(index, "refused", part(behaviour.refusing))
+            .min(counted - failed);
+        let mut cell = Cell {
+            counted,
+            errors: failed,
+            failed,
+            client_errors,
+            ..Cell::default()
+        };
+        cell.latency
+            .saturating_record_n(behaviour.latency_ms * 1000, counted - slow);
+        cell.latency
+            .saturating_record_n(behaviour.slow_ms * 1000, slow);
+        for &limit in limits_us {
+            let above = |ms: u64, requests: u64| if ms * 1000 > limit { requests } else { 0 };
+            let over = above(behaviour.latency_ms, counted - slow) + above(behaviour.slow_ms, slow);
+            cell.over_limit.insert(limit, over);
+        }
+        for _ in 0..failed {
+            self.failed_so_far += 1;
+            let learner = LearnerHash::from_raw(self.failed_so_far % behaviour.learners);
+            *cell.failing.entry(learner).or_default() += 1;
+        }
+        cell
+    }
+
+    // Fractions are carried on, so that 2.5 requests a tick are 10 a second exactly.
+    fn whole(&mut self, arm: usize, what: &'static str, exact: f64) -> u64 {
+        let carry = self.carry.entry((arm, what)).or_default();
+        *carry += exact;
+        let whole = (*carry + 1e-9).floor();
+        *carry -= whole;
+        whole as u64
+    }
+
+    /// Carries effects out; answers with the last event that now must be stored.
+    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) -> Option<EventId> {
+        let mut recorded = None;
+        for effect in effects {
+            self.trace.push(format!("{} {effect:?}", self.now.mono));
+            match effect {
+                Effect::Publish(split) => {
+                    self.published
+                        .push((self.now.mono, split.epoch, split.weight))
+                }
+                Effect::Record(event) => {
+                    recorded = Some(event.id);
+                    self.events.push(event);
+                }
+                Effect::Announce(event) => self.announced.push(event.id),
+                Effect::Refuse(refusal) => self.refused = Some(refusal),
+            }
+        }
+        recorded
+    }
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            gate: Gate::at_rest(Weight::ZERO),
+            sim: Sim::new(),
+        }
+    }
+
+    /// A run of this plan, one second old.
+    pub(crate) fn running(plan: Plan) -> Self {
+        let mut world = Self::new();
+        world.start(plan);
+        world.run(seconds(1));
+        world
+    }
+
+    pub(crate) fn start(&mut self, plan: Plan) {
+        let baseline_endpoints = self.sim.pools[0].usable;
+        self.order(Action::Start {
+            plan: Box::new(plan),
+            baseline_endpoints,
+        });
+    }
+
+    pub(crate) fn handle(&mut self, input: Input) -> Vec<Effect> {
+        let effects = self.gate.handle(self.sim.now, input);
+        let mut recorded = self.sim.carry_out(effects.clone());
+        while let Some(id) = recorded.filter(|_| self.sim.disk == Disk::Works) {
+            let more = self.gate.handle(self.sim.now, Input::Stored(id));
+            recorded = self.sim.carry_out(more);
+        }
+        effects
+    }
+
+    /// The store works again and has written everything.
+    pub(crate) fn disk_works(&mut self) {
+        self.sim.disk = Disk::Works;
+        let last = self.gate.status(self.sim.now).last_event;
+        self.handle(Input::Stored(last));
+    }
+
+    pub(crate) fn order(&mut self, action: Action) -> Vec<Effect> {
+        self.command(action, "tested", false)
+    }
+
+    pub(crate) fn command(&mut self, action: Action, reason: &str, force: bool) -> Vec<Effect> {
+        self.sim.refused = None;
+        let command = Command {
+            by: "ops".to_owned(),
+            reason: reason.to_owned(),
+            force,
+            action,
+        };
+        self.handle(Input::Command(command))
+    }
+
+    pub(crate) fn set_weight(&mut self, share: &str) -> Vec<Effect> {
+        self.order(Action::SetWeight {
+            weight: weight(share),
+            guarded: true,
+        })
+    }
+
+    pub(crate) fn tick(&mut self) -> Vec<Effect> {
+        let span = self.sim.tick;
+        self.sim.pass(span);
+        let observed = self.sim.observe(&self.gate, span);
+        self.handle(Input::Tick(Box::new(observed)))
+    }
+
+    pub(crate) fn run(&mut self, span: Duration) {
+        let until = self.sim.now.mono.after(span);
+        while self.sim.now.mono < until {
+            self.tick();
+        }
+    }
+
+    /// Runs until it is so; the time that took.
+    pub(crate) fn run_until(
+        &mut self,
+        at_most: Duration,
+        mut is_so: impl FnMut(&Self) -> bool,
+    ) -> Duration {
+        let begin = self.sim.now.mono;
+        while !is_so(self) {
+            let passed = self.sim.now.mono.since(begin);
+            assert!(
+                passed < at_most,
+                "not within {at_most:?}: {}\n{}",
+                self.outlook(),
+                self.story()
+            );
+            self.tick();
+        }
+        self.sim.now.mono.since(begin)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.gate.phase()
+    }
+
+    pub(crate) fn weight(&self) -> Weight {
+        self.gate.split().weight
+    }
+
+    pub(crate) fn outlook(&self) -> String {
+        self.gate.status(self.sim.now).outlook
+    }
+
+    pub(crate) fn stage(&self) -> String {
+        self.gate
+            .stage()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    pub(crate) fn causes(&self) -> Vec<&'static str> {
+        let causes = self.gate.status(self.sim.now).causes;
+        causes.iter().map(|held| held.cause.as_str()).collect()
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.sim
+            .events
+            .iter()
+            .map(|event| kind(&event.kind))
+            .collect()
+    }
+
+    pub(crate) fn last(&self, name: &str) -> &Event {
+        let mut found = self
+            .sim
+            .events
+            .iter()
+            .rev()
+            .filter(|event| kind(&event.kind) == name);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in\n{}", self.story()))
+    }
+
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.kinds().iter().filter(|&&kind| kind == name).count()
+    }
+
+    /// The history for a failed test's message.
+    pub(crate) fn story(&self) -> String {
+        let lines = self.sim.events.iter().map(|event| {
+            let Event {
+                id,
+                at,
+                phase,
+                weight,
+                reason,
+                ..
+            } = event;
+            format!(
+                "{} {} {} {weight} {phase:?} {reason}",
+                id.0,
+                at.mono,
+                kind(&event.kind)
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    pub(crate) fn refusal(&self) -> String {
+        match &self.sim.refused {
+            Some(Refusal::Phase(text)) => format!("409 {text}"),
+            Some(Refusal::Invalid(text)) => format!("422 {text}"),
+            None => String::new(),
+        }
+    }
+}
+
+pub(crate) fn kind(kind: &EventKind) -> &'static str {
+    match kind {
+        EventKind::Started { .. } => "started",
+        EventKind::StageBegan => "stage_began",
+        EventKind::Checkpoint { .. } => "checkpoint",
+        EventKind::IntervalFailed { .. } => "interval_failed",
+        EventKind::Advanced { .. } => "advanced",
+        EventKind::Completed { .. } => "completed",
+        EventKind::Extended { .. } => "extended",
+        EventKind::Held { .. } => "held",
+        EventKind::CauseEnded { .. } => "cause_ended",
+        EventKind::Resumed => "resumed",
+        EventKind::Retried => "retried",
+        EventKind::Paused => "paused",
+        EventKind::RolledBack { .. } => "rolled_back",
+        EventKind::Aborted { .. } => "aborted",
+        EventKind::WeightSet { .. } => "weight_set",
+        EventKind::Pinned { .. } => "pinned",
+        EventKind::Unpinned { .. } => "unpinned",
+        EventKind::IncidentOpened { .. } => "incident_opened",
+        EventKind::IncidentClosed { .. } => "incident_closed",
+        EventKind::AlarmNoted { .. } => "alarm_noted",
+        EventKind::CanaryReplaced { .. } => "canary_replaced",
+        EventKind::Restarted { .. } => "restarted",
+        EventKind::ClockJumped { .. } => "clock_jumped",
+    }
+}
+
+pub(crate) fn span(text: &str) -> Duration {
+    parse_duration(text).expect(text)
+}

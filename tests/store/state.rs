@@ -1,0 +1,190 @@
+//! A gate's saved state comes back as it was, to the bit, and stays small.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serin::records::state::{decode, encode};
+use serin::rollout::assign::LearnerHash;
+use serin::rollout::gate::{
+    Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, RollbackCause,
+    Snapshot,
+};
+use serin::rollout::name::Arm;
+use serin::rollout::slot::Cell;
+use serin::rollout::time::Timestamp;
+use serin::rollout::verdict::Purpose;
+use serin::rollout::weight::Weight;
+use serin::rollout::window::{ProbeBucket, Probes};
+
+use crate::make::{at, snapshot};
+
+/// Everything that may be there, is there.
+fn full(dice: &mut StdRng) -> Snapshot {
+    let mut state = snapshot(7, 3);
+    state.phase = Phase::Held;
+    state.split.weight = Weight::from_ppm(123_456).expect("below the whole");
+    state.split.closed = false;
+    state.split.ceilings.insert(Arc::from("beta"), Weight::ZERO);
+    state.split.pins = Arc::new(
+        (0..50_u8)
+            .map(|id| (vec![id, 0xff, b'"'].into(), Arm::ALL[usize::from(id % 2)]))
+            .collect(),
+    );
+    state.awaiting = Some(Awaiting {
+        event: EventId(8),
+        weight: Weight::FULL,
+    });
+    state.retreat = Some(EventId(6));
+    state.guarded = false;
+    state.causes = vec![HeldFor {
+        cause: Cause::Outage,
+        since: at(3),
+        why: "both".to_owned(),
+        gone_since: Some(Timestamp::from_millis(9)),
+    }];
+    state.incidents = vec![Incident {
+        id: 4,
+        summary: "pager \u{1f514}\n".to_owned(),
+        opened: at(5),
+    }];
+    state.incidents_opened = 4;
+    state.pools = [PoolHealth {
+        endpoints: 8,
+        usable: 7,
+        probes_sent: 11,
+        probes_answered: 10,
+    }; 2];
+    state.probes = vec![ProbeBucket {
+        start: Timestamp::from_millis(5_000),
+        pools: [
+            Probes {
+                sent: 8,
+                answered: 7,
+            },
+            Probes {
+                sent: 2,
+                answered: 2,
+            },
+        ],
+    }];
+    state.stepped_up = Some(Timestamp::from_millis(77));
+    state.rolled_back = Some(at(78));
+    state.store_fault = Some("disk is full".to_owned());
+    state.decided = Some(Decided {
+        cause: RollbackCause::Trigger("p99 > 250ms for 5m".to_owned()),
+        breached_since: at(79),
+    });
+    state.thin_baseline_told = true;
+    state.watch.began = Some(at(80));
+    state.watch.warmed = Duration::from_nanos(1_234_567_891);
+    state.watch.warm_until = Some(Timestamp::from_millis(81));
+    state.watch.breaches = vec![breach(dice)];
+    fill_run(&mut state, dice);
+    state
+}
+
+fn breach(dice: &mut StdRng) -> Breach {
+    Breach {
+        purpose: Purpose::Rollback,
+        index: 2,
+        since: at(82),
+        lasted: Duration::from_nanos(3),
+        without_data: Duration::from_millis(250),
+        shared: Duration::from_secs(9),
+        shared_since: Some(Timestamp::from_millis(83)),
+        learners: (0..300)
+            .map(|_| LearnerHash::from_raw(dice.random()))
+            .collect(),
+        others: 5,
+        told: true,
+    }
+}
+
+fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
+    let run = state.run.as_mut().expect("run 3");
+    run.ended = Some(at(84));
+    run.stage.extended_until = Some(Duration::from_secs(9_000));
+    run.stage.failed = [0, 2].into();
+    run.stage.totals.span = Duration::from_nanos(5);
+    run.stage.interval.probes[1] = Probes {
+        sent: 3,
+        answered: 1,
+    };
+    for cells in [
+        &mut run.totals.cells,
+        &mut run.stage.totals.cells,
+        &mut run.stage.interval.cells,
+    ] {
+        cells.iter_mut().for_each(|cell| *cell = traffic(dice));
+    }
+    for sketches in [&mut run.learners, &mut run.stage.learners] {
+        for sketch in sketches {
+            (0..500_000).for_each(|_| sketch.insert(LearnerHash::from_raw(dice.random())));
+        }
+    }
+}
+
+/// What some hours of traffic leave: a million requests of 5 to 500 ms.
+fn traffic(dice: &mut StdRng) -> Cell {
+    let mut cell = Cell {
+        counted: 1_000_000,
+        errors: 3_000,
+        failed: 900,
+        ..Cell::default()
+    };
+    for _ in 0..20_000 {
+        let ms = 10_f64.powf(dice.random_range(0.7..2.7));
+        cell.latency
+            .saturating_record_n((ms * 1000.0) as u64, dice.random_range(1..100));
+    }
+    cell.over_limit = [(200_000, 4_000), (250_000, 900)].into();
+    cell.over_edge[3] = 800_000;
+    cell
+}
+
+#[test]
+fn every_field_comes_back_and_the_row_stays_below_50_kib() {
+    let mut dice = StdRng::seed_from_u64(3);
+    for state in [snapshot(0, 0), snapshot(7, 1), full(&mut dice)] {
+        let bytes = encode(&state);
+        let read = decode(&bytes.json, &bytes.counts).expect("what was written is read");
+        assert_eq!(read, state);
+        assert_eq!(encode(&read), bytes, "one state has one form");
+        let len = bytes.json.len() + bytes.counts.len();
+        assert!(len < 50 * 1024, "{len} bytes");
+    }
+}
+
+#[test]
+fn no_spoilt_state_is_taken_for_a_good_one_or_panics() {
+    let mut dice = StdRng::seed_from_u64(4);
+    let bytes = encode(&full(&mut dice));
+    for cut in 0..200 {
+        let counts = &bytes.counts[..bytes.counts.len() * cut / 200];
+        assert!(
+            decode(&bytes.json, counts).is_err(),
+            "cut to {} bytes",
+            counts.len()
+        );
+    }
+    assert!(decode(&bytes.json, &[bytes.counts.as_slice(), &[0]].concat()).is_err());
+    for _ in 0..300 {
+        let mut counts = bytes.counts.clone();
+        let place = dice.random_range(0..counts.len());
+        counts[place] ^= 1 << dice.random_range(0..8);
+        drop(decode(&bytes.json, &counts));
+    }
+    for (good, bad) in [
+        ("\"123456\"", ""),
+        ("123456", "1000001"),
+        ("\"held\"", "\"asleep\""),
+        ("\"2h\"", "\"late\""),
+    ] {
+        let json = bytes.json.replace(good, bad);
+        if json != bytes.json {
+            assert!(decode(&json, &bytes.counts).is_err(), "{good} as {bad}");
+        }
+    }
+}

@@ -14,7 +14,7 @@ pub struct EvaluationRecord {
     pub purpose: Purpose,
     /// The condition as it is written in a plan: `p99 > 250ms for 5m`.
     pub condition: String,
-    #[serde(with = "words")]
+    #[serde(with = "metric")]
     pub metric: Metric,
     #[serde(with = "words")]
     pub selector: Selector,
@@ -51,6 +51,8 @@ pub enum UnitWord {
     Ms,
     PerSecond,
     Count,
+    /// Without a unit of ours: what a signal's source says.
+    Number,
 }
 
 impl From<&Evaluation> for EvaluationRecord {
@@ -85,6 +87,28 @@ pub(super) fn records(evaluations: &[Evaluation]) -> Vec<EvaluationRecord> {
     evaluations.iter().map(EvaluationRecord::from).collect()
 }
 
+/// A metric by its name.
+mod metric {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Metric;
+
+    pub(super) fn serialize<S: Serializer>(
+        metric: &Metric,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(metric.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Metric, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Metric::named(&name).ok_or_else(|| D::Error::custom(format!("{name:?} is no metric")))
+    }
+}
+
 impl UnitWord {
     /// The unit of a metric on one arm.
     pub const fn of_metric(metric: Metric) -> Self {
@@ -97,6 +121,7 @@ impl UnitWord {
             Unit::Latency => Self::Ms,
             Unit::Rate => Self::PerSecond,
             Unit::Count => Self::Count,
+            Unit::Number => Self::Number,
         }
     }
 
@@ -104,7 +129,7 @@ impl UnitWord {
     fn published(self, number: f64) -> f64 {
         match self {
             Self::Ms => number / 1000.0,
-            Self::Share | Self::PerSecond | Self::Count => number,
+            Self::Share | Self::PerSecond | Self::Count | Self::Number => number,
         }
     }
 }

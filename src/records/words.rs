@@ -5,7 +5,7 @@
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
-use crate::rollout::condition::{Metric, Op, Selector};
+use crate::rollout::condition::{Op, Selector};
 use crate::rollout::gate::{Cause, Phase};
 use crate::rollout::name::Arm;
 use crate::rollout::verdict::{Purpose, Verdict};
@@ -92,15 +92,6 @@ impl Word for Purpose {
     }
 }
 
-impl Word for Metric {
-    const WHAT: &'static str = "metric";
-    const EACH: &'static [Self] = &Self::ALL;
-
-    fn word(self) -> &'static str {
-        self.as_str()
-    }
-}
-
 impl Word for Selector {
     const WHAT: &'static str = "selector";
     const EACH: &'static [Self] = &[Self::Canary, Self::Baseline, Self::Delta];
@@ -142,7 +133,6 @@ mod tests {
         check::<Arm>();
         check::<Verdict>();
         check::<Purpose>();
-        check::<Metric>();
         check::<Selector>();
         check::<Op>();
     }

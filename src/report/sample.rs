@@ -79,7 +79,10 @@ fn criterion_shown(stage: &str, one: &EvaluationRecord) -> Option<String> {
         | Metric::Availability
         | Metric::Uptime
         | Metric::Throughput
-        | Metric::Incidents => None,
+        | Metric::Incidents
+        | Metric::SegmentVariance
+        | Metric::Regression(_)
+        | Metric::Signal(_) => None,
     }
 }
 

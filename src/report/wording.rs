@@ -207,6 +207,7 @@ pub(super) fn figure_text(unit: UnitWord, figure: f64) -> String {
         UnitWord::Ms => format!("{} ms", trimmed(figure, 1)),
         UnitWord::PerSecond => format!("{}/s", trimmed(figure, 1)),
         UnitWord::Count => trimmed(figure, 0),
+        UnitWord::Number => trimmed(figure, 4),
     }
 }
 

@@ -8,6 +8,7 @@ mod parse;
 use std::fmt;
 use std::time::Duration;
 
+use super::name::SignalName;
 use super::time::format_duration;
 
 /// A measured figure that a condition may name.
@@ -31,6 +32,22 @@ pub enum Metric {
     Throughput,
     /// Incidents that are open.
     Incidents,
+    /// The largest |delta of a segment - delta overall| of the success rate (gate.md, "What counts").
+    SegmentVariance,
+    /// Whether an evidence process is at its limit; its figure is ln(w E). Compared with nothing: it stands alone.
+    Regression(Regression),
+    /// A pushed, pulled or scraped figure, or a business figure, by its name.
+    Signal(SignalName),
+}
+
+/// The evidence that `regression(..)` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Regression {
+    Errors,
+    ClientErrors,
+    Latency,
+    /// The weighted sum of all.
+    Any,
 }
 
 /// The arm, or the comparison, that a condition reads.
@@ -62,6 +79,8 @@ pub enum Unit {
     /// Per second.
     Rate,
     Count,
+    /// What its source says, without a unit of ours.
+    Number,
 }
 
 /// A condition as meant. `value` is in the unit of the metric: a share, microseconds, a rate or a
@@ -88,7 +107,8 @@ pub struct ConditionError(pub String);
 // === impl Metric ===
 
 impl Metric {
-    pub const ALL: [Self; 11] = [
+    /// Those that every rollout has, without evidence and signals.
+    pub const ALL: [Self; 12] = [
         Self::ErrorRate,
         Self::ClientErrorRate,
         Self::Abandoned,
@@ -100,9 +120,18 @@ impl Metric {
         Self::Uptime,
         Self::Throughput,
         Self::Incidents,
+        Self::SegmentVariance,
     ];
 
-    pub const fn as_str(self) -> &'static str {
+    /// The metric of this name: one of ours, evidence, else a signal; `None` where it is no name at all.
+    pub fn named(name: &str) -> Option<Self> {
+        let evidence = Regression::ALL.map(Self::Regression);
+        let mut ours = Self::ALL.into_iter().chain(evidence);
+        ours.find(|metric| metric.as_str() == name)
+            .or_else(|| SignalName::parse(name).ok().map(Self::Signal))
+    }
+
+    pub fn as_str(&self) -> &str {
         match self {
             Self::ErrorRate => "error_rate",
             Self::ClientErrorRate => "client_error_rate",
@@ -115,6 +144,9 @@ impl Metric {
             Self::Uptime => "uptime",
             Self::Throughput => "throughput",
             Self::Incidents => "incidents",
+            Self::SegmentVariance => "segment_variance",
+            Self::Regression(which) => which.as_str(),
+            Self::Signal(name) => name.as_str(),
         }
     }
 
@@ -124,10 +156,12 @@ impl Metric {
             | Self::ClientErrorRate
             | Self::Abandoned
             | Self::Availability
-            | Self::Uptime => Unit::Share,
+            | Self::Uptime
+            | Self::SegmentVariance => Unit::Share,
             Self::P50 | Self::P95 | Self::P99 | Self::P999 => Unit::Latency,
             Self::Throughput => Unit::Rate,
             Self::Incidents => Unit::Count,
+            Self::Regression(_) | Self::Signal(_) => Unit::Number,
         }
     }
 
@@ -145,7 +179,26 @@ impl Metric {
             | Self::Availability
             | Self::Uptime
             | Self::Throughput
-            | Self::Incidents => None,
+            | Self::Incidents
+            | Self::SegmentVariance
+            | Self::Regression(_)
+            | Self::Signal(_) => None,
+        }
+    }
+}
+
+// === impl Regression ===
+
+impl Regression {
+    pub const ALL: [Self; 4] = [Self::Errors, Self::ClientErrors, Self::Latency, Self::Any];
+
+    /// As a condition is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "regression(errors)",
+            Self::ClientErrors => "regression(client_errors)",
+            Self::Latency => "regression(latency)",
+            Self::Any => "regression(any)",
         }
     }
 }
@@ -194,6 +247,7 @@ impl Unit {
             Self::Latency => format!("{}ms", short(figure / 1e3)),
             Self::Rate => format!("{}/s", short(figure)),
             Self::Count => format!("{figure:.0}"),
+            Self::Number => short(figure),
         }
     }
 }
@@ -287,7 +341,7 @@ impl fmt::Display for Condition {
             Unit::Latency => {
                 f.write_str(&format_duration(Duration::from_micros(self.value as u64)))?
             }
-            Unit::Rate | Unit::Count => write!(f, "{}", self.value)?,
+            Unit::Rate | Unit::Count | Unit::Number => write!(f, "{}", self.value)?,
         }
         if !self.sustained.is_zero() {
             write!(f, " for {}", format_duration(self.sustained))?;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Longest name accepted, in bytes: names become metric labels and file names.
 pub const MAX_NAME_LEN: usize = 64;
+/// Longest name of a signal, in bytes.
+pub const MAX_SIGNAL_NAME_LEN: usize = 48;
 
 /// Why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +70,48 @@ name_type! {
 name_type! {
     /// The name of one stage of a rollout.
     StageName
+}
+
+/// The name of a signal or a business figure. Held in place, so that a metric stays a plain value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SignalName {
+    bytes: [u8; MAX_SIGNAL_NAME_LEN],
+    len: u8,
+}
+
+impl SignalName {
+    /// Reads a name: 1 to 48 of `a-z A-Z 0-9 _ - .`, beginning with a letter or a digit.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        check(text)?;
+        if text.len() > MAX_SIGNAL_NAME_LEN {
+            return Err(NameError(format!(
+                "{text:?} is not a name of a signal: it is longer than {MAX_SIGNAL_NAME_LEN} bytes"
+            )));
+        }
+        let mut bytes = [0; MAX_SIGNAL_NAME_LEN];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Ok(Self {
+            bytes,
+            len: text.len() as u8,
+        })
+    }
+
+    pub fn as_str(&self) -> &str {
+        let text = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        std::str::from_utf8(text).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for SignalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
 }
 
 /// The side of the split a learner's hash puts him on.

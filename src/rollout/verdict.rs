@@ -193,6 +193,7 @@ impl Sample<'_> {
             }
             Metric::Throughput => self.rate(&[arm]),
             Metric::Incidents => Some(self.incidents as f64),
+            Metric::SegmentVariance | Metric::Regression(_) | Metric::Signal(_) => None,
             Metric::P50 | Metric::P95 | Metric::P99 | Metric::P999 => {
                 let one_in = metric.one_above_in()?;
                 let enough = counts.timed >= self.needs(metric);
@@ -223,7 +224,11 @@ impl Sample<'_> {
             Metric::P99 => self.min_window_requests.max(P99_NEEDS),
             Metric::P999 => self.min_window_requests.max(P999_NEEDS),
             Metric::Uptime => 1,
-            Metric::Throughput | Metric::Incidents => 0,
+            Metric::Throughput
+            | Metric::Incidents
+            | Metric::SegmentVariance
+            | Metric::Regression(_)
+            | Metric::Signal(_) => 0,
         }
     }
 
@@ -245,7 +250,10 @@ impl Sample<'_> {
             Metric::ErrorRate
             | Metric::ClientErrorRate
             | Metric::Availability
-            | Metric::Incidents => counts.counted,
+            | Metric::Incidents
+            | Metric::SegmentVariance
+            | Metric::Regression(_)
+            | Metric::Signal(_) => counts.counted,
         };
         match seen {
             0 => format!("no traffic on {arm}"),

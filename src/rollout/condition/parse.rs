@@ -85,8 +85,11 @@ fn parse_left(left: &str) -> Result<(Metric, Selector, bool), String> {
         .into_iter()
         .find(|metric| metric.as_str() == name)
         .ok_or_else(|| unknown_metric(name))?;
-    if metric == Metric::Incidents && selector != Selector::Canary {
-        return Err("incidents are counted for the rollout, not for an arm".to_owned());
+    if matches!(metric, Metric::Incidents | Metric::SegmentVariance) && selector != Selector::Canary
+    {
+        return Err(format!(
+            "{name} is a figure of the rollout, not for an arm"
+        ));
     }
     Ok((metric, selector, absolute))
 }
@@ -148,6 +151,7 @@ fn parse_value(text: &str, unit: Unit, may_be_negative: bool) -> Result<f64, Str
             None => number(digits, ""),
         },
         Unit::Latency => return parse_duration(digits).map(|limit| limit.as_micros() as f64),
+        Unit::Number => number(digits, ""),
         Unit::Rate => number(digits.strip_suffix("/s").unwrap_or(digits), ""),
         Unit::Count => number(digits, "").filter(|count| count.fract() == 0.0),
     };
@@ -155,6 +159,7 @@ fn parse_value(text: &str, unit: Unit, may_be_negative: bool) -> Result<f64, Str
         let wanted = match unit {
             Unit::Share => "a share like 1% or 0.01",
             Unit::Latency => "a duration like 200ms",
+            Unit::Number => "a number",
             Unit::Rate => "a number per second",
             Unit::Count => "a whole number",
         };

@@ -256,7 +256,10 @@ pub(super) const fn names_learners(metric: Metric) -> bool {
         | Metric::P999
         | Metric::Uptime
         | Metric::Throughput
-        | Metric::Incidents => false,
+        | Metric::Incidents
+        | Metric::SegmentVariance
+        | Metric::Regression(_)
+        | Metric::Signal(_) => false,
     }
 }
 

@@ -34,6 +34,12 @@ pub enum Cause {
     Manual,
     Operator,
     Store,
+    /// Learners are not split as the weights say.
+    Srm,
+    /// A hook before a stage failed.
+    Hook,
+    /// Somebody whose approval was asked for said no.
+    Rejected,
 }
 
 impl Phase {
@@ -101,7 +107,7 @@ impl Phase {
 }
 
 impl Cause {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::NoData,
         Self::Outage,
         Self::NoBaseline,
@@ -111,6 +117,9 @@ impl Cause {
         Self::Manual,
         Self::Operator,
         Self::Store,
+        Self::Srm,
+        Self::Hook,
+        Self::Rejected,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -124,6 +133,9 @@ impl Cause {
             Self::Manual => "manual",
             Self::Operator => "operator",
             Self::Store => "store",
+            Self::Srm => "srm",
+            Self::Hook => "hook",
+            Self::Rejected => "rejected",
         }
     }
 
@@ -135,7 +147,10 @@ impl Cause {
             | Self::Alarm
             | Self::Manual
             | Self::Operator
-            | Self::Store => false,
+            | Self::Store
+            | Self::Srm
+            | Self::Hook
+            | Self::Rejected => false,
         }
     }
 }

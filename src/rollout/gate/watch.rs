@@ -283,6 +283,9 @@ fn on_the_wrong_side(condition: &Condition, sample: &Sample<'_>) -> Option<u64> 
         | Metric::Abandoned
         | Metric::Uptime
         | Metric::Throughput
-        | Metric::Incidents => None,
+        | Metric::Incidents
+        | Metric::SegmentVariance
+        | Metric::Regression(_)
+        | Metric::Signal(_) => None,
     }
 }

@@ -237,7 +237,7 @@ fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut F
         Unit::Latency if !(LATENCY_MIN_US as f64..=LATENCY_MAX_US as f64).contains(&value) => {
             add("latencies are told apart between 100us and 2m");
         }
-        Unit::Share | Unit::Latency | Unit::Rate | Unit::Count => {}
+        Unit::Share | Unit::Latency | Unit::Rate | Unit::Count | Unit::Number => {}
     }
 }
 

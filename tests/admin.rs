@@ -600,7 +600,8 @@ fn every_refusal_is_a_problem_document() {
         ("GET", "/api/rollouts/analyzer/samples", "", 501),
         ("POST", "/api/signals", "", 501),
         ("POST", "/api/outcomes", "", 501),
-        ("POST", "/api/rehearsals", "", 501),
+        ("POST", "/api/rehearsals", "{}", 409),
+        ("POST", "/api/rehearsals", "{\"share\": \"150%\"}", 422),
     ] {
         let body = if status == 413 {
             format!("{body}x")

@@ -25,6 +25,7 @@ mod page;
 mod pins;
 mod pools;
 mod problem;
+mod rehearsals;
 mod reload;
 mod report;
 mod rollouts;

@@ -10,8 +10,8 @@ use axum::routing::{MethodFilter, on};
 
 use super::problem::Problem;
 use super::{
-    assign, events, guard, health, incidents, metrics, page, pins, pools, reload, report, rollouts,
-    weights,
+    assign, events, guard, health, incidents, metrics, page, pins, pools, rehearsals, reload,
+    report, rollouts, weights,
 };
 use crate::control::{Handle, Verb};
 use crate::shutdown::Shutdown;
@@ -115,6 +115,7 @@ pub(super) fn all() -> Routes {
             pools::undrain,
         )
         .on(Method::POST, "/api/reload", reload::reload)
+        .on(Method::POST, "/api/rehearsals", rehearsals::start)
         .on(Method::GET, "/api/openapi.json", page::openapi);
     later(actions(routes))
 }
@@ -148,7 +149,6 @@ fn later(routes: Routes) -> Routes {
         (Method::GET, "/api/rollouts/{rollout}/samples"),
         (Method::POST, "/api/signals"),
         (Method::POST, "/api/outcomes"),
-        (Method::POST, "/api/rehearsals"),
     ];
     calls.into_iter().fold(routes, |routes, (method, path)| {
         routes.on(method, path, page::not_in_this_version)

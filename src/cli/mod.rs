@@ -10,6 +10,7 @@ pub mod check;
 mod client;
 mod demo;
 mod figures;
+mod rehearse;
 mod report;
 mod run;
 mod status;
@@ -35,7 +36,6 @@ const LATER: &[&str] = &[
     "replay",
     "evidence",
     "preflight",
-    "rehearse",
 ];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
@@ -76,6 +76,8 @@ enum Command {
     Weights(weights::WeightsArgs),
     /// Waits until a rollout has ended in a certain way, for pipelines
     Wait(wait::WaitArgs),
+    /// Injects faults into canary's requests and times the rollback; refused unless enabled
+    Rehearse(rehearse::RehearseArgs),
     /// The report of the present or last run
     Report(report::ReportArgs),
     /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
@@ -113,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Abort(args) => actions::run("abort", &args),
         Command::Weights(args) => weights::run(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Assign(args) => {
             return assign::run(

@@ -30,6 +30,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         pools,
         routes,
         rollouts,
+        rehearsals: file.rehearsal.enabled,
     })
 }
 

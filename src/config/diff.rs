@@ -54,6 +54,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff.settings(Area::Admin, "", &admin(&old.admin), &admin(&new.admin));
     diff.tokens(&old.admin.tokens, &new.admin.tokens);
     diff.settings(Area::State, "", &state(old), &state(new));
+    diff.settings(
+        Area::Rollouts,
+        "rehearsal.",
+        &rehearsal(old),
+        &rehearsal(new),
+    );
     diff.names(Area::Pools, "pool", &old.pools, &new.pools);
     for (name, old, new) in common(&old.pools, &new.pools) {
         diff.endpoints(name.as_str(), old, new);
@@ -82,6 +88,10 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         );
     }
     diff
+}
+
+fn rehearsal(config: &Config) -> Settings {
+    vec![("enabled", config.rehearsals.to_string())]
 }
 
 // === impl Diff ===

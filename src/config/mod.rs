@@ -52,6 +52,8 @@ pub struct Config {
     /// As written; the most specific match wins (exact host, then the longest wildcard, then none; then the longest path).
     pub routes: Vec<Route>,
     pub rollouts: BTreeMap<RolloutName, Rollout>,
+    /// Whether faults may be injected into canary's requests.
+    pub rehearsals: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

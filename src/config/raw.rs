@@ -49,7 +49,10 @@ table! {
 table! {
     /// Drills of a rollback.
     Rehearsal {
-        later { enabled = Accepted::Bool(false), }
+        has {
+            /// Whether faults may be injected into canary's requests.
+            enabled: bool = false,
+        }
     }
 }
 

@@ -263,6 +263,12 @@ impl Driver {
             Verb::Unpin { learner } => Action::Unpin { learner },
             Verb::OpenIncident { summary } => Action::OpenIncident { summary },
             Verb::CloseIncident { id } => Action::CloseIncident { id },
+            Verb::Rehearse { .. } if !self.config.rehearsals => {
+                return Err(OrderError::Phase(
+                    "rehearsals are not enabled: [rehearsal] enabled = true".to_owned(),
+                ));
+            }
+            Verb::Rehearse { injection, within } => Action::Rehearse { injection, within },
         };
         Ok(Command {
             by: order.by,

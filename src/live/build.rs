@@ -113,6 +113,7 @@ fn rollout(
             .or(settings.failover_after)
             .map_or(cap, |span| span.min(cap)),
         error_statuses: typed.error_statuses.clone(),
+        injection: settings.injection,
         meter: telemetry.rollout(name, &settings.latency_limits_us, typed.max_segments),
         max_segments: typed.max_segments,
         epoch: known.map_or_else(
@@ -131,6 +132,7 @@ fn at_rest() -> RolloutSettings {
         latency_limits_us: Vec::new(),
         patience: PATIENCE,
         failover_after: None,
+        injection: None,
     }
 }
 
@@ -227,6 +229,7 @@ pub(super) mod tests {
                 target: Target::Rollout(rollout_name.clone()),
                 idempotent: false,
             }],
+            rehearsals: false,
             rollouts: [(rollout_name.clone(), rollout(plan(rollout_name)))].into(),
         }
     }

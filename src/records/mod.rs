@@ -11,6 +11,7 @@ pub mod compact;
 pub mod evaluation;
 pub mod event;
 pub mod plan;
+pub mod rehearsal;
 pub mod state;
 pub mod status;
 

@@ -13,6 +13,7 @@ pub mod gate;
 pub mod learners;
 pub mod name;
 pub mod plan;
+pub mod rehearsal;
 pub mod slot;
 pub mod time;
 pub mod verdict;

@@ -12,6 +12,7 @@ mod bad_input;
 mod crash;
 mod demo;
 mod exclusive;
+mod rehearsal;
 mod rollback;
 mod sticky;
 mod support;

@@ -461,10 +461,6 @@ duration = "1h"
 fn what_comes_later_is_refused_by_name() {
     let not_yet = "not in this version";
     check("[[notify]]\nkind = \"slack\"", &[(1, "notify", not_yet)]);
-    check(
-        "[rehearsal]\nenabled = true",
-        &[(2, "rehearsal.enabled", not_yet)],
-    );
     check("[fleet]", &[(1, "fleet", not_yet)]);
     check(
         "server.listen = [{ address = \"127.0.0.1:1\", tls = {}, proxy_protocol = true, client_ca = \"x\" }]",

@@ -5,6 +5,7 @@ mod holds;
 mod life;
 mod order;
 mod random;
+mod rehearsals;
 mod restart;
 mod sim;
 mod triggers;

@@ -4,6 +4,7 @@
 use serin::rollout::gate::{Action, Cause, EventId, Gate, Input, Phase};
 use serin::rollout::name::Arm;
 use serin::rollout::plan::{OnFailure, OnSuccess, Plan};
+use serin::rollout::rehearsal::{Fault, Injection};
 use serin::rollout::weight::Weight;
 
 use crate::sim::{Disk, World, conditions, plan, seconds, weight};
@@ -65,7 +66,7 @@ fn some_plan(dice: &mut Dice) -> Plan {
 fn some_action(dice: &mut Dice) -> Action {
     let learner = Box::from([dice.below(3) as u8]);
     let share = dice.one_of(&["0%", "0.05%", "1%", "5%", "60%", "100%"]);
-    match dice.below(20) {
+    match dice.below(21) {
         0..=4 => Action::Start {
             plan: Box::new(some_plan(dice)),
             baseline_endpoints: 20,
@@ -90,6 +91,13 @@ fn some_action(dice: &mut Dice) -> Action {
             summary: "pager".to_owned(),
         },
         18 => Action::CloseIncident { id: dice.below(4) },
+        19 => Action::Rehearse {
+            injection: Injection {
+                fault: dice.one_of(&[Fault::Error, Fault::Reset]),
+                share: weight("50%"),
+            },
+            within: seconds(dice.one_of(&[1, 20])),
+        },
         _ => Action::CanaryReplaced {
             what: "version 2".to_owned(),
             version: None,

@@ -489,6 +489,8 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::IncidentClosed { .. } => "incident_closed",
         EventKind::AlarmNoted { .. } => "alarm_noted",
         EventKind::CanaryReplaced { .. } => "canary_replaced",
+        EventKind::RehearsalBegan { .. } => "rehearsal_began",
+        EventKind::RehearsalEnded(_) => "rehearsal_ended",
         EventKind::Restarted { .. } => "restarted",
         EventKind::ClockJumped { .. } => "clock_jumped",
     }

@@ -77,6 +77,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         store_fault: None,
         decided: None,
         thin_baseline_told: false,
+        rehearsal: None,
         watch: Watch {
             stage: 0,
             epoch: 1,

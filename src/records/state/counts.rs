@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::super::compact::{
     DecodeError, Reader, decode_cell, decode_sketch, encode_cell, encode_sketch, put,
 };
+use super::StateBytes;
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::gate::{Breach, Run, Snapshot};
 use crate::rollout::learners::LearnerSketch;
@@ -36,8 +37,12 @@ pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     out
 }
 
-/// Fills the counts of a snapshot that has everything else.
-pub(super) fn decode_into(bytes: &[u8], snapshot: &mut Snapshot) -> Result<(), DecodeError> {
+/// Fills the counts of a snapshot that has everything else,
+/// and gives back the state that a rehearsal keeps, if there is one.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    snapshot: &mut Snapshot,
+) -> Result<Option<StateBytes>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let found = reader.byte()?;
     if found != VERSION {
@@ -58,7 +63,22 @@ pub(super) fn decode_into(bytes: &[u8], snapshot: &mut Snapshot) -> Result<(), D
             *sketch = decode_sketch(next(&mut reader)?)?;
         }
     }
-    reader.end()
+    let kept = match snapshot.rehearsal {
+        Some(_) => Some(StateBytes {
+            json: String::from_utf8(next(&mut reader)?.to_vec())
+                .map_err(|_| DecodeError::Range("the text of a kept state"))?,
+            counts: next(&mut reader)?.to_vec(),
+        }),
+        None => None,
+    };
+    reader.end()?;
+    Ok(kept)
+}
+
+/// Adds the state that a rehearsal keeps: the last of the pieces.
+pub(super) fn put_kept(out: &mut Vec<u8>, kept: &StateBytes) {
+    piece(out, kept.json.as_bytes());
+    piece(out, &kept.counts);
 }
 
 fn cells(run: &Run) -> impl Iterator<Item = &Cell> {

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use super::StateError;
 use crate::records::event::RollbackWord;
 use crate::records::plan::PlanRecord;
+use crate::records::rehearsal::FaultRecord;
 use crate::records::words;
 use crate::rollout::assign::Split;
 use crate::rollout::gate::{
     Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Progress,
-    RollbackCause, Run, Snapshot, Watch,
+    Rehearsal, RollbackCause, Run, Snapshot, Watch,
 };
 use crate::rollout::plan::Plan;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -47,6 +48,8 @@ pub(super) struct State {
     store_fault: Option<String>,
     decided: Option<DecidedState>,
     thin_baseline_told: bool,
+    #[serde(default)]
+    rehearsal: Option<RehearsalState>,
     watch: WatchState,
     run: Option<RunState>,
 }
@@ -108,6 +111,16 @@ struct DecidedState {
     cause: RollbackWord,
     trigger: Option<String>,
     breached_since: Moments,
+}
+
+/// Without what was before, which stands among the counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct RehearsalState {
+    fault: FaultRecord,
+    began: Moments,
+    within: Duration,
+    detected: Option<Moments>,
+    back: Option<Moments>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,6 +210,7 @@ impl From<&Snapshot> for State {
             store_fault: snapshot.store_fault.clone(),
             decided: snapshot.decided.as_ref().map(DecidedState::from),
             thin_baseline_told: snapshot.thin_baseline_told,
+            rehearsal: snapshot.rehearsal.as_ref().map(RehearsalState::from),
             watch: WatchState::from(&snapshot.watch),
             run: snapshot.run.as_ref().map(RunState::from),
         }
@@ -230,6 +244,10 @@ impl State {
             store_fault: self.store_fault,
             decided: self.decided.map(Decided::from),
             thin_baseline_told: self.thin_baseline_told,
+            rehearsal: self
+                .rehearsal
+                .map(RehearsalState::into_rehearsal)
+                .transpose()?,
             watch: self.watch.into(),
             run: self.run.map(RunState::into_run).transpose()?,
         })
@@ -343,6 +361,32 @@ impl From<IncidentState> for Incident {
             summary: state.summary,
             opened: state.opened.into(),
         }
+    }
+}
+
+impl From<&Rehearsal> for RehearsalState {
+    fn from(rehearsal: &Rehearsal) -> Self {
+        Self {
+            fault: rehearsal.injection.into(),
+            began: rehearsal.began.into(),
+            within: rehearsal.within,
+            detected: rehearsal.detected.map(Moments::from),
+            back: rehearsal.back.map(Moments::from),
+        }
+    }
+}
+
+impl RehearsalState {
+    fn into_rehearsal(self) -> Result<Rehearsal, StateError> {
+        let share = self.fault.share_ppm;
+        Ok(Rehearsal {
+            injection: self.fault.injection().ok_or(StateError::Weight(share))?,
+            began: self.began.into(),
+            within: self.within,
+            detected: self.detected.map(Now::from),
+            back: self.back.map(Now::from),
+            kept: Box::new(Snapshot::at_rest(Split::baseline_only())),
+        })
     }
 }
 

@@ -87,9 +87,7 @@ fn parse_left(left: &str) -> Result<(Metric, Selector, bool), String> {
         .ok_or_else(|| unknown_metric(name))?;
     if matches!(metric, Metric::Incidents | Metric::SegmentVariance) && selector != Selector::Canary
     {
-        return Err(format!(
-            "{name} is a figure of the rollout, not for an arm"
-        ));
+        return Err(format!("{name} is a figure of the rollout, not for an arm"));
     }
     Ok((metric, selector, absolute))
 }

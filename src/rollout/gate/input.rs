@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
+use crate::rollout::rehearsal::Injection;
 use crate::rollout::slot::Slot;
 use crate::rollout::weight::Weight;
 
@@ -68,6 +69,11 @@ pub enum Action {
     },
     CloseIncident {
         id: u64,
+    },
+    /// Injects faults into canary's requests until they are found, rolled back and gone, at most for `within`.
+    Rehearse {
+        injection: Injection,
+        within: Duration,
     },
     /// The canary's endpoints or version (then `Some`) were replaced while running: the stage begins anew.
     CanaryReplaced {

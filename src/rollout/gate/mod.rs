@@ -14,6 +14,7 @@ mod hold;
 mod input;
 mod invariants;
 mod judge;
+mod rehearsal;
 mod retreat;
 mod snapshot;
 mod stage;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
 pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Run, Snapshot, Watch};
 pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
 pub use status::{ArmFigures, HoldCause, Incident, Status};
@@ -120,6 +122,7 @@ impl Gate {
             let kind = EventKind::Restarted { gap, windows_kept };
             gate.tell(now, Author::GATE, kind, &mut out);
         }
+        gate.end_rehearsal(now, None, "serin was restarted".to_owned(), &mut out);
         gate.check_invariants(&out);
         (gate, out)
     }

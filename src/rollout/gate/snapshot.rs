@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::effect::RollbackCause;
 use super::input::{EventId, PoolHealth};
+use super::rehearsal::Rehearsal;
 use super::state::{Cause, Phase};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
@@ -58,6 +59,7 @@ pub struct Snapshot {
     pub decided: Option<Decided>,
     /// Baseline was found below its needed share at a weight above 50 %, and that was told.
     pub thin_baseline_told: bool,
+    pub rehearsal: Option<Rehearsal>,
     pub watch: Watch,
     /// The present or last run.
     pub run: Option<Run>,
@@ -198,6 +200,7 @@ impl Snapshot {
             store_fault: None,
             decided: None,
             thin_baseline_told: false,
+            rehearsal: None,
             watch,
             run: None,
         }

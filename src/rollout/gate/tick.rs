@@ -66,6 +66,7 @@ impl Gate {
             self.note_thin_baseline(now, out);
             self.run_stage(now, credited, out);
         }
+        self.rehearse(now, out);
     }
 
     /// Windows and `for` start over.

@@ -129,9 +129,10 @@ fn table(outcome: &RehearsalRecord) -> String {
     ];
     let mut text = String::new();
     for (step, at) in steps {
-        let at = at.map_or("not seen".to_owned(), |at| {
-            format_duration(Duration::from_millis(at))
-        });
+        let at = at.map_or_else(
+            || "not seen".to_owned(),
+            |at| format_duration(Duration::from_millis(at)),
+        );
         text.push_str(&format!("  {step:<14}{at:>10}\n"));
     }
     let within = format_duration(Duration::from_millis(outcome.within_ms));

@@ -32,11 +32,11 @@ pub(super) struct Done {
 impl Driver {
     pub(super) fn carry_out(&mut self, now: Now, name: &RolloutName, effects: Vec<Effect>) -> Done {
         let mut done = Done::default();
-        let mut in_force = false;
+        let mut retreats = false;
         for effect in effects {
             match effect {
                 Effect::Publish(split) => {
-                    in_force = true;
+                    retreats |= self.is_retreat(name, &split);
                     self.publish(now, name, split);
                 }
                 Effect::Record(event) => {
@@ -45,11 +45,20 @@ impl Driver {
                     }
                     done.events.push(event);
                 }
-                Effect::Announce(event) => self.announce(name, &event, in_force),
+                Effect::Announce(event) => self.announce(name, &event, retreats),
                 Effect::Refuse(refusal) => done.refusal = Some(refusal),
             }
         }
         done
+    }
+
+    // Whether a split takes learners off canary.
+    fn is_retreat(&self, name: &RolloutName, split: &Split) -> bool {
+        let table = self.live.load();
+        let before = table
+            .find_rollout(name)
+            .map(|found| table.rollout(found).split.weight);
+        before.is_some_and(|before| split.weight < before)
     }
 
     /// Puts a split in force: every request that begins from now on goes by it.
@@ -65,9 +74,9 @@ impl Driver {
     }
 
     /// Tells the log. Readers of the history see an event once it is on disk, so that none they saw is ever missing
-    /// after a crash; at once only where its split is `in_force` already, or nothing can be written.
-    fn announce(&mut self, name: &RolloutName, event: &Event, in_force: bool) {
-        let at_once = in_force || self.journal.is_none() || self.store_fault.is_some();
+    /// after a crash; at once only where it tells of a retreat, which is in force already, or nothing can be written.
+    fn announce(&mut self, name: &RolloutName, event: &Event, retreats: bool) {
+        let at_once = retreats || self.journal.is_none() || self.store_fault.is_some();
         if let Some(charge) = self.rollouts.get_mut(name) {
             charge.announced = event.id.max(charge.announced);
             if at_once {

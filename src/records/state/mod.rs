@@ -49,7 +49,7 @@ pub fn decode(json: &str, counts: &[u8]) -> Result<Snapshot, StateError> {
     let mut snapshot = state.into_snapshot()?;
     let kept = counts::decode_into(counts, &mut snapshot)?;
     if let (Some(rehearsal), Some(kept)) = (&mut snapshot.rehearsal, kept) {
-        rehearsal.kept = Box::new(decode(&kept.json, &kept.counts)?);
+        *rehearsal.kept = decode(&kept.json, &kept.counts)?;
     }
     Ok(snapshot)
 }

@@ -9,6 +9,7 @@ pub mod assign;
 pub mod check;
 mod client;
 mod demo;
+pub mod evidence;
 mod figures;
 mod rehearse;
 mod report;
@@ -34,7 +35,6 @@ const LATER: &[&str] = &[
     "unfreeze",
     "simulate",
     "replay",
-    "evidence",
     "preflight",
 ];
 
@@ -82,6 +82,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
     Assign(assign::AssignArgs),
+    /// The gate's arithmetic on numbers you give it: failures against a limit, or blocks of both arms
+    Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
     Analyzer(analyzer::AnalyzerArgs),
 }
@@ -119,6 +121,14 @@ pub fn run() -> ExitCode {
         Command::Report(args) => report::run(&args),
         Command::Assign(args) => {
             return assign::run(
+                &args,
+                &mut std::io::stdin().lock(),
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Evidence(args) => {
+            return evidence::run(
                 &args,
                 &mut std::io::stdin().lock(),
                 &mut std::io::stdout().lock(),

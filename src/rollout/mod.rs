@@ -15,6 +15,7 @@ pub mod name;
 pub mod plan;
 pub mod rehearsal;
 pub mod slot;
+pub mod stats;
 pub mod time;
 pub mod verdict;
 pub mod weight;

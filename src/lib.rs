@@ -10,6 +10,7 @@
 //! | [`records`] | the published JSON forms | reads or writes a file |
 //! | [`telemetry`] | what requests count | judges a number |
 //! | [`upstream`] | pools, endpoints, health, connections | chooses an arm |
+//! | [`signals`] | sources of figures from outside | decides |
 //! | [`live`] | the one table that the data path reads | |
 //! | [`proxy`] | the data path, in the order a request meets it | knows control, store, admin |
 //! | [`store`] | journal, state, samples, deployment logs | decides |
@@ -34,6 +35,7 @@ pub mod records;
 pub mod report;
 pub mod rollout;
 pub mod shutdown;
+pub mod signals;
 pub mod store;
 pub mod stub;
 pub mod telemetry;

@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
     ("stub", &["clock", "shutdown"]),
+    ("signals", &["config", "rollout", "clock", "shutdown"]),
     (
         "upstream",
         &["config", "rollout", "telemetry", "clock", "shutdown"],
@@ -40,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "records",
             "report",
+            "signals",
             "config",
             "rollout",
             "clock",
@@ -73,6 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "report",
             "rollout",
             "shutdown",
+            "signals",
             "store",
             "stub",
             "telemetry",

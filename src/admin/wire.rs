@@ -2,6 +2,8 @@
 //!
 //! Shared with the command line. Bodies refuse what they do not know, so that a typing error changes nothing.
 
+pub mod outside;
+
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};

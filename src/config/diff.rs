@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::amount::format_size;
-use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Target, Token};
+use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target, Token};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
 
@@ -343,6 +343,11 @@ fn route(route: &Route) -> Settings {
     ]
 }
 
+fn signals(signals: &[Signal]) -> String {
+    let said: Vec<String> = signals.iter().map(Signal::to_string).collect();
+    format!("[{}]", said.join(", "))
+}
+
 /// What is not part of the plan, and so applies at once.
 fn rollout(rollout: &Rollout) -> Settings {
     let learner: Vec<String> = rollout
@@ -365,5 +370,6 @@ fn rollout(rollout: &Rollout) -> Settings {
         ("error_statuses", format!("{:?}", rollout.error_statuses)),
         ("max_segments", rollout.max_segments.to_string()),
         ("stream_grace", format_duration(rollout.stream_grace)),
+        ("signals", signals(&rollout.signals)),
     ]
 }

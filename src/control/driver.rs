@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::events::EventLog;
+use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
 use super::order::{MAX_PINS, Order, OrderError, Verb};
 use super::reload::Reloaded;
@@ -25,6 +26,7 @@ use crate::rollout::plan::{Identity, Plan};
 use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::weight::Weight;
 use crate::shutdown::{Shutdown, Stage};
+use crate::signals::Signals;
 use crate::store::Store;
 use crate::telemetry::{Drained, Telemetry};
 
@@ -46,6 +48,14 @@ pub(super) enum Message {
         by: String,
         answer: oneshot::Sender<Result<Reloaded, Vec<Fault>>>,
     },
+    Readings {
+        readings: Vec<PushedReading>,
+        answer: oneshot::Sender<Result<usize, Vec<ItemFault>>>,
+    },
+    Outcomes {
+        outcomes: Vec<PostedOutcome>,
+        answer: oneshot::Sender<Result<OutcomesTaken, Vec<ItemFault>>>,
+    },
 }
 
 /// Where an order is answered.
@@ -63,6 +73,8 @@ pub(super) struct Driver {
     pub(super) journal: Option<Box<dyn Journal>>,
     /// For the histories of rollouts that a reload adds.
     pub(super) store: Option<Store>,
+    /// The sources of signals that are asked.
+    pub(super) signals: Option<Signals>,
     pub(super) shared: Arc<Shared>,
     pub(super) rollouts: BTreeMap<RolloutName, Charge>,
     /// Rollouts that the file does not name any more: their event numbers go on should they come back.
@@ -133,6 +145,7 @@ impl Driver {
         }
         self.drained_to = now.mono;
         let gap = if width > GAP { width } else { Duration::ZERO };
+        self.hear_sources(now);
         for name in self.names() {
             let parts = drained.remove(&name).unwrap_or_default();
             self.tick_one(now, &name, parts, gap);
@@ -206,6 +219,20 @@ impl Driver {
                 self.show(now);
                 if answer.send(outcome).is_err() {
                     tracing::debug!("nobody waits for the answer to a reload any more");
+                }
+            }
+            Message::Readings { readings, answer } => {
+                let outcome = self.take_readings(now, readings);
+                self.show(now);
+                if answer.send(outcome).is_err() {
+                    tracing::debug!("nobody waits for the answer to readings any more");
+                }
+            }
+            Message::Outcomes { outcomes, answer } => {
+                let outcome = self.take_outcomes(now, outcomes);
+                self.show(now);
+                if answer.send(outcome).is_err() {
+                    tracing::debug!("nobody waits for the answer to outcomes any more");
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::rollout::gate::{Effect, EventId, Gate, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::{Now, Timestamp, WallTime};
 use crate::shutdown::{Shutdown, Watched};
+use crate::signals::Signals;
 use crate::store::{Recovered, Store, StoreError};
 use crate::telemetry::Telemetry;
 
@@ -39,6 +40,8 @@ pub struct Parts {
     pub store: Result<(Store, Recovered), StoreError>,
     /// The other end of what `Store::open` was given to report to.
     pub reports: Reports,
+    /// Where readings of signals come from.
+    pub signals: Signals,
     pub shutdown: Shutdown,
 }
 
@@ -68,6 +71,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         telemetry,
         store,
         reports,
+        signals,
         shutdown,
     } = parts;
     let (store, recovered, fault) = match store {
@@ -96,6 +100,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     driver.file = config_path.display().to_string();
     driver.store = store;
     driver.store_fault = fault;
+    driver.signals = Some(signals);
     driver.restore(clock.now(), recovered)?;
 
     let (inbox, orders) = mpsc::channel(INBOX);
@@ -166,6 +171,7 @@ impl Driver {
             journal,
             file: String::new(),
             store: None,
+            signals: None,
             shared,
             rollouts: BTreeMap::new(),
             dormant: BTreeMap::new(),

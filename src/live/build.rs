@@ -282,6 +282,7 @@ pub(super) mod tests {
 
     fn rollout(plan: Plan) -> Rollout {
         Rollout {
+            signals: Vec::new(),
             plan,
             learner: vec![LearnerSource::ClientIp],
             segment: None,
@@ -325,6 +326,7 @@ pub(super) mod tests {
                 tripwire: None,
                 speed: 1.0,
             },
+            signals: Vec::new(),
             stages: vec![Stage {
                 name: StageName::parse("canary").expect("a name"),
                 weight: Weight::parse("1%").expect("a weight"),

@@ -419,6 +419,7 @@ mod tests {
             purpose: Purpose::Rollback,
             condition: Condition::parse("p99 > 250ms for 5m").expect("a condition"),
             figure: Some(46_080.0),
+            interval: None,
             baseline: None,
             requests: 380,
             window: Duration::from_secs(60),

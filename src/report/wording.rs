@@ -204,7 +204,14 @@ fn failures(evaluations: &[EvaluationRecord]) -> String {
 pub(super) fn seen(evaluation: &EvaluationRecord) -> String {
     evaluation.figure.map_or_else(
         || "no data".to_owned(),
-        |figure| figure_text(evaluation.unit, figure),
+        |figure| {
+            let figure = figure_text(evaluation.unit, figure);
+            let bound = |bound| figure_text(evaluation.unit, bound);
+            match evaluation.interval {
+                Some([low, high]) => format!("{figure} ({} to {})", bound(low), bound(high)),
+                None => figure,
+            }
+        },
     )
 }
 

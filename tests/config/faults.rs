@@ -480,11 +480,10 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_rollout(
-        "mode = \"aa\"\nsignals = []\nstabilization = {}",
+        "mode = \"aa\"\nstabilization = {}",
         &[
             (7, "rollouts.r.mode", "\"aa\" is not in this version"),
-            (8, "rollouts.r.signals", not_yet),
-            (9, "rollouts.r.stabilization", not_yet),
+            (8, "rollouts.r.stabilization", not_yet),
         ],
     );
     check_rollout(
@@ -513,11 +512,10 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_stage(
-        "advance = [\"|revenue_impact| < 3%\"]\nrollback = [\"regression(any)\", \"error_rate > 1% per segment\"]",
+        "rollback = [\"regression(any)\", \"error_rate > 1% per segment\"]",
         &[
-            (7, "rollouts.r.stages[0].advance[0]", not_yet),
-            (8, "rollouts.r.stages[0].rollback[0]", not_yet),
-            (8, "rollouts.r.stages[0].rollback[1]", not_yet),
+            (7, "rollouts.r.stages[0].rollback[0]", not_yet),
+            (7, "rollouts.r.stages[0].rollback[1]", not_yet),
         ],
     );
 }

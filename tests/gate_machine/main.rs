@@ -7,5 +7,6 @@ mod order;
 mod random;
 mod rehearsals;
 mod restart;
+mod signals;
 mod sim;
 mod triggers;

@@ -125,6 +125,7 @@ pub(crate) fn parts() -> PlanParts {
             tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
             speed: 1.0,
         },
+        signals: Vec::new(),
         stages: vec![
             stage("canary", "1%"),
             stage("ramp", "10%"),

@@ -87,6 +87,8 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
             warm_until: None,
             breaches: Vec::new(),
         },
+        signals: Default::default(),
+        splits: Default::default(),
         run: (runs > 0).then(run),
     }
 }
@@ -114,6 +116,7 @@ pub(crate) fn run() -> Run {
         },
         totals: Default::default(),
         learners: Default::default(),
+        outcomes: Default::default(),
     }
 }
 

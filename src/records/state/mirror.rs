@@ -3,12 +3,15 @@
 //! Spans are `{secs, nanos}`, exact, because the gate must go on bit for bit. A field that is added later
 //! gets a default, so that an older state is still read.
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::outside::{PastSplitState, SeriesState};
 use super::StateError;
 use crate::records::event::RollbackWord;
 use crate::records::plan::PlanRecord;
@@ -51,6 +54,10 @@ pub(super) struct State {
     #[serde(default)]
     rehearsal: Option<RehearsalState>,
     watch: WatchState,
+    #[serde(default)]
+    signals: Vec<SeriesState>,
+    #[serde(default)]
+    splits: Vec<PastSplitState>,
     run: Option<RunState>,
 }
 
@@ -212,6 +219,8 @@ impl From<&Snapshot> for State {
             thin_baseline_told: snapshot.thin_baseline_told,
             rehearsal: snapshot.rehearsal.as_ref().map(RehearsalState::from),
             watch: WatchState::from(&snapshot.watch),
+            signals: outside::series(&snapshot.signals),
+            splits: outside::splits(&snapshot.splits),
             run: snapshot.run.as_ref().map(RunState::from),
         }
     }
@@ -249,6 +258,8 @@ impl State {
                 .map(RehearsalState::into_rehearsal)
                 .transpose()?,
             watch: self.watch.into(),
+            signals: outside::readings(self.signals)?,
+            splits: outside::past_splits(self.splits)?,
             run: self.run.map(RunState::into_run).transpose()?,
         })
     }
@@ -561,6 +572,7 @@ impl RunState {
             stage: self.stage.into(),
             totals: self.totals.into(),
             learners: Default::default(),
+            outcomes: Default::default(),
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod mirror;
+mod outcomes;
 
 use super::compact::DecodeError;
 use super::plan::PlanRecordError;
@@ -31,6 +32,8 @@ pub enum StateError {
     Plan(#[from] PlanRecordError),
     #[error("the saved weight of {0} ppm is above the whole")]
     Weight(u32),
+    #[error("the saved signal {0}")]
+    Signal(String),
 }
 
 pub fn encode(snapshot: &Snapshot) -> StateBytes {

@@ -112,6 +112,7 @@ impl Gate {
             stage: Progress::new(0),
             totals: Totals::default(),
             learners: Default::default(),
+            outcomes: Default::default(),
         });
         self.step_to(
             now,

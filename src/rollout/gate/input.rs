@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::outside::Heard;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
@@ -20,6 +21,8 @@ pub enum Input {
     Command(Command),
     /// Every 250 ms.
     Tick(Box<Observed>),
+    /// What sources of signals said, and results of learners.
+    Heard(Box<Heard>),
     /// Every event up to this one lies safely on disk, with the state that follows from it.
     Stored(EventId),
     /// The store cannot write (the message says why). It keeps what it was given and tries again.

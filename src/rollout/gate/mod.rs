@@ -14,6 +14,7 @@ mod hold;
 mod input;
 mod invariants;
 mod judge;
+mod outside;
 mod rehearsal;
 mod retreat;
 mod snapshot;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
 pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
+pub use outside::{Heard, OutcomeFigures, SignalFigure};
 pub use rehearsal::{Rehearsal, Rehearsed};
 pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Run, Snapshot, Watch};
 pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
@@ -132,9 +134,11 @@ impl Gate {
         match input {
             Input::Command(command) => self.command(now, command, &mut out),
             Input::Tick(observed) => self.tick(now, &observed, &mut out),
+            Input::Heard(heard) => self.hear(now, *heard),
             Input::Stored(id) => self.stored(now, id, &mut out),
             Input::StoreFailed(why) => self.store_failed(now, &why, &mut out),
         }
+        self.remember_outside(now);
         self.check_invariants(&out);
         out
     }

@@ -179,6 +179,12 @@ impl Gate {
         self.state.incidents = present.incidents;
         self.state.incidents_opened = present.incidents_opened;
         self.state.store_fault = present.store_fault;
+        // Facts of the world, which no fault of ours made.
+        self.state.signals = present.signals;
+        self.state.splits = present.splits;
+        if let (Some(run), Some(seen)) = (&mut self.state.run, present.run) {
+            run.outcomes = seen.outcomes;
+        }
         let kind = EventKind::RehearsalEnded(outcome);
         if weight == self.state.split.weight {
             self.put_in_force(now, weight, out);

@@ -3,7 +3,8 @@
 //! The gate works on this very struct, so nothing it decides by can be forgotten. Beside it only the
 //! recent slots are needed, which are stored as samples. Decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::RollbackCause;
@@ -13,7 +14,9 @@ use super::state::{Cause, Phase};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
 use crate::rollout::learners::LearnerSketch;
+use crate::rollout::outcome::{Outcomes, PastSplit};
 use crate::rollout::plan::Plan;
+use crate::rollout::signal::Readings;
 use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::verdict::Purpose;
 use crate::rollout::weight::Weight;
@@ -61,6 +64,10 @@ pub struct Snapshot {
     pub thin_baseline_told: bool,
     pub rehearsal: Option<Rehearsal>,
     pub watch: Watch,
+    /// What sources of signals said of late.
+    pub signals: Readings,
+    /// Splits of the last day, oldest first: late results of learners are credited by them.
+    pub splits: VecDeque<PastSplit>,
     /// The present or last run.
     pub run: Option<Run>,
 }
@@ -149,6 +156,8 @@ pub struct Run {
     pub totals: Totals,
     /// By `Arm::index`.
     pub learners: [LearnerSketch; 2],
+    /// Business results of learners. Shared, because a snapshot is taken at every tick.
+    pub outcomes: Arc<Outcomes>,
 }
 
 /// How far the present stage has come.
@@ -202,6 +211,8 @@ impl Snapshot {
             thin_baseline_told: false,
             rehearsal: None,
             watch,
+            signals: Readings::default(),
+            splits: VecDeque::new(),
             run: None,
         }
     }

@@ -181,6 +181,7 @@ impl Gate {
             measured: &progress.interval,
             incidents: progress.interval_incidents,
             min_window_requests: stage.min_window_requests,
+            outside: None,
         };
         let asked = stage
             .advance

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Gate;
 use super::input::EventId;
+use super::outside::{OutcomeFigures, SignalFigure};
 use super::stage::{unmet_criteria, whole_seconds};
 use super::state::{Cause, Phase};
 use super::tick::unseen;
@@ -48,6 +49,9 @@ pub struct Status {
     pub recent: [ArmFigures; 2],
     pub stage_figures: [ArmFigures; 2],
     pub run_figures: [ArmFigures; 2],
+    /// What is known from outside: each signal by arm and segment, each outcome of the run.
+    pub signals: Vec<SignalFigure>,
+    pub outcomes: Vec<OutcomeFigures>,
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<Evaluation>,
     pub checkpoints_done: usize,
@@ -131,6 +135,8 @@ impl Gate {
             recent: Arm::ALL.map(|arm| ArmFigures::of(&recent, arm, None)),
             stage_figures: of_run(&|run| both(&run.stage.totals, &run.stage.learners)),
             run_figures: of_run(&|run| both(&run.totals, &run.learners)),
+            signals: self.signal_figures(now),
+            outcomes: self.outcome_figures(),
             evaluations: self.judge_all(now),
             checkpoints_done: run.map_or(0, |run| run.stage.checkpoints_done),
             outlook: self.outlook(now),

@@ -758,6 +758,107 @@ fn a_pin_holds_until_it_is_taken_away() {
 }
 
 #[test]
+fn a_segments_ceiling_is_set_shown_obeyed_and_lifted() {
+    let house = House::new();
+    house.act("start");
+    let path = "/api/rollouts/analyzer/segments/eu%20west";
+    let put = |body: &str| house.ask("PUT", path, &[], body.as_bytes());
+    let row = |segment: &str| {
+        // Bucket 0 to 9,999 is below 1 %.
+        let learner = (0..)
+            .map(|n| format!("l{n}"))
+            .find(|id| {
+                let place = format!("/api/assign?rollout=analyzer&learner={id}");
+                house.get(&place).json()["bucket"].as_u64() < Some(10_000)
+            })
+            .expect("one in a hundred");
+        let place = format!("/api/assign?rollout=analyzer&learner={learner}&segment={segment}");
+        house.get(&place).json()["why"].clone()
+    };
+    assert_eq!(row("eu%20west"), "below_weight");
+
+    let answer = put(r#"{"max_weight": 0, "reason": "the eu complains"}"#);
+    let none = json!({ "segment": "eu west", "max_weight": 0.0, "decided": 0.0 });
+    assert_eq!((answer.status, answer.json()), (200, none));
+    assert_eq!(row("eu%20west"), "above_weight");
+    assert_eq!(row("us"), "below_weight");
+    let status = house.get("/api/rollouts/analyzer").json();
+    assert_eq!(status["phase"], "held");
+    assert_eq!(status["causes"][0]["cause"], "manual");
+    let listed = house.get("/api/rollouts/analyzer/segments").json();
+    assert_eq!(listed["segments"], status["segments"]);
+    let eu = &listed["segments"][0];
+    assert_eq!(
+        (&eu["segment"], &eu["max_weight"]),
+        (&json!("eu west"), &json!(0.0))
+    );
+    assert_eq!(eu["canary"]["stage"]["requests"], 0);
+    assert_eq!(eu["lowered_by"], Value::Null);
+    let metrics = house.get("/metrics").body;
+    let line = "serin_segment_ceiling{rollout=\"analyzer\",segment=\"eu west\"} 0";
+    assert!(metrics.contains(line), "{metrics}");
+
+    // Up again, as text and as a number; in force when the answer comes.
+    for (body, share) in [
+        (r#"{"max_weight": "0.5%"}"#, 0.005),
+        (r#"{"max_weight": 0.75}"#, 0.75),
+    ] {
+        let answer = put(body).json();
+        assert_eq!(answer["max_weight"], share, "{answer}");
+    }
+    assert_eq!(row("eu%20west"), "below_weight");
+    let lifted = house.ask("DELETE", path, &[], b"").json();
+    assert_eq!(lifted["max_weight"], Value::Null);
+    let again = house.ask("DELETE", path, &[], b"");
+    assert_eq!(again.status, 404, "{again:?}");
+
+    let events = house.get("/api/rollouts/analyzer/events").json();
+    let events = events["events"].as_array().expect("a list");
+    let told: Vec<(&Value, &Value, &Value)> = events
+        .iter()
+        .filter(|event| {
+            event["event"]
+                .as_str()
+                .is_some_and(|kind| kind.starts_with("ceiling"))
+        })
+        .map(|event| (&event["event"], &event["ceiling_ppm"], &event["by"]))
+        .collect();
+    let (set, lift, local) = (
+        json!("ceiling_set"),
+        json!("ceiling_lifted"),
+        json!("local"),
+    );
+    let shares = [json!(0), json!(5_000), json!(750_000), Value::Null];
+    let wanted: Vec<(&Value, &Value, &Value)> = [&set, &set, &set, &lift]
+        .into_iter()
+        .zip(&shares)
+        .map(|(kind, share)| (kind, share, &local))
+        .collect();
+    assert_eq!(told, wanted);
+    let first = events.iter().find(|event| event["event"] == "ceiling_set");
+    assert_eq!(first.expect("it was set")["reason"], "the eu complains");
+
+    for body in [
+        "",
+        "{}",
+        r#"{"max_weight": "5"}"#,
+        r#"{"max_weight": 1.5}"#,
+        r#"{"max_weight": -0.1}"#,
+        r#"{"max_weight": "0.00001%"}"#,
+        r#"{"max_weight": null}"#,
+        r#"{"max_weight": 0, "until": 1}"#,
+    ] {
+        let before = house.standing();
+        let refused = put(body);
+        assert_eq!(refused.status, 422, "{body}: {refused:?}");
+        assert_eq!(house.standing(), before, "{body}");
+    }
+    let blind = House::of(&FILE.replace("salt =", "segment = false\nsalt ="));
+    let refused = blind.ask("PUT", path, &[], br#"{"max_weight": 0}"#);
+    assert!(refused.status == 422 && refused.body.contains("tells no segments apart"));
+}
+
+#[test]
 fn incidents_open_and_close() {
     let house = House::new();
     house.act("start");

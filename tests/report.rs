@@ -42,6 +42,7 @@ fn judged(
     verdict: Verdict,
 ) -> Evaluation {
     Evaluation {
+        segment: None,
         purpose,
         condition: Condition::parse(condition).expect(condition),
         figure: Some(figure),
@@ -168,6 +169,7 @@ fn status(phase: Phase, ended: Option<Now>) -> Status {
     Status {
         signals: Vec::new(),
         outcomes: Vec::new(),
+        segments: Vec::new(),
         at: at(8_000_000),
         phase,
         run: 1,

@@ -11,12 +11,12 @@ use rand::{RngExt, SeedableRng};
 
 use serin::rollout::assign::{LearnerHash, Salt};
 use serin::rollout::name::{Arm, PoolName, RolloutName};
+use serin::rollout::segments::OTHER_SEGMENT;
 use serin::rollout::slot::{Cell, Class, LATENCY_EDGES, MAX_FAILING_LEARNERS, Outcome, Slot};
 use serin::rollout::time::Timestamp;
 use serin::telemetry::prometheus::Exposition;
 use serin::telemetry::{
-    ArmRecord, Attempt, AttemptRecord, Drained, OTHER_SEGMENT, Recorder, RolloutMeter, SegmentId,
-    Tally, Telemetry,
+    ArmRecord, Attempt, AttemptRecord, Drained, Recorder, RolloutMeter, SegmentId, Tally, Telemetry,
 };
 
 const QUARTER: Duration = Duration::from_millis(250);

@@ -6,6 +6,7 @@
 //! | `metrics` | `GET /metrics` |
 //! | `weights` | `GET` `POST /api/traffic-weights` |
 //! | `rollouts` | `GET /api/rollouts[/R]`, `POST /api/rollouts/R/ACTION` |
+//! | `segments` | `GET …/segments`, `PUT` `DELETE …/segments/S` |
 //! | `incidents`, `pins` | `POST` `DELETE …/incidents`, `PUT` `DELETE …/pins/ID` |
 //! | `events`, `report` | `GET …/events` as JSON or stream, `GET …/report` |
 //! | `signals` | `POST /api/signals` `/api/outcomes` |
@@ -31,6 +32,7 @@ mod reload;
 mod report;
 mod rollouts;
 mod routes;
+mod segments;
 mod server;
 mod signals;
 mod weights;

@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, on};
 use super::problem::Problem;
 use super::{
     assign, events, guard, health, incidents, metrics, page, pins, pools, rehearsals, reload,
-    report, rollouts, signals, weights,
+    report, rollouts, segments, signals, weights,
 };
 use crate::control::{Handle, Verb};
 use crate::shutdown::Shutdown;
@@ -100,6 +100,21 @@ pub(super) fn all() -> Routes {
             "/api/rollouts/{rollout}/pins/{learner}",
             pins::remove,
         )
+        .on(
+            Method::GET,
+            "/api/rollouts/{rollout}/segments",
+            segments::list,
+        )
+        .on(
+            Method::PUT,
+            "/api/rollouts/{rollout}/segments/{segment}",
+            segments::put,
+        )
+        .on(
+            Method::DELETE,
+            "/api/rollouts/{rollout}/segments/{segment}",
+            segments::remove,
+        )
         .on(Method::GET, "/api/rollouts/{rollout}/events", events::show)
         .on(Method::GET, "/api/rollouts/{rollout}/report", report::show)
         .on(Method::GET, "/api/assign", assign::show)
@@ -147,7 +162,6 @@ fn later(routes: Routes) -> Routes {
         (Method::POST, "/api/rollouts/{rollout}/reject"),
         (Method::PUT, "/api/rollouts/{rollout}/freeze"),
         (Method::DELETE, "/api/rollouts/{rollout}/freeze"),
-        (Method::PUT, "/api/rollouts/{rollout}/segments/{segment}"),
         (Method::GET, "/api/rollouts/{rollout}/samples"),
     ];
     calls.into_iter().fold(routes, |routes, (method, path)| {

@@ -11,7 +11,8 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::records::event::EventRecord;
-use crate::records::status::StatusRecord;
+use crate::records::status::{SegmentRecord, StatusRecord};
+use crate::rollout::weight::{Weight, WeightError};
 
 /// Body of `POST /api/rollouts/R/ACTION`; may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +70,39 @@ pub struct PinBody {
     pub pool: String,
     #[serde(default)]
     pub reason: String,
+}
+
+/// Body of `PUT …/segments/S`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CeilingBody {
+    pub max_weight: ShareText,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// A share as a person writes it: `"5%"` or `0.05`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ShareText {
+    Number(f64),
+    Percent(String),
+}
+
+/// Answer of `GET …/segments`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentsAnswer {
+    pub segments: Vec<SegmentRecord>,
+}
+
+/// Answer of `PUT …/segments/S` and of its `DELETE`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CeilingAnswer {
+    pub segment: String,
+    /// The ceiling that the data path goes by now, 0 to 1; `null` where there is none.
+    pub max_weight: Option<f64>,
+    /// As decided; it differs while a raise waits for the journal.
+    pub decided: Option<f64>,
 }
 
 /// Numbers by pool, in the order written: the traffic weights, as asked for (any sum) and as answered (summing to 1).
@@ -182,6 +216,17 @@ pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     }
     serde_json::from_slice(body)
         .map_err(|error| format!("the body is not what this call takes: {error}"))
+}
+
+// === impl ShareText ===
+
+impl ShareText {
+    pub fn weight(&self) -> Result<Weight, WeightError> {
+        match self {
+            Self::Number(share) => Weight::from_share(*share),
+            Self::Percent(text) => Weight::parse(text),
+        }
+    }
 }
 
 // === impl Weights ===

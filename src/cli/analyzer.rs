@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::rollout::time::parse_duration;
 use crate::rollout::weight::Weight;
 use crate::stub::analyzer::{Analyzer, AnalyzerSettings};
-use crate::stub::behaviour::{Behaviour, Latency};
+use crate::stub::behaviour::{Behaviour, Latency, Segment};
 
 /// A stub analyzer for trying things out: answers learners, and misbehaves on command
 ///
@@ -35,6 +35,9 @@ pub struct AnalyzerArgs {
     /// Share of requests answered with --status
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
     error_rate: f64,
+    /// Errors are for learners of this segment alone (x-learner-segment)
+    #[arg(long, value_name = "NAME", value_parser = segment)]
+    error_segment: Option<Segment>,
     /// Status of those answers
     #[arg(long, value_parser = clap::value_parser!(u16).range(200..600), default_value_t = 500)]
     status: u16,
@@ -99,6 +102,7 @@ impl AnalyzerArgs {
             behaviour: Behaviour {
                 latency: self.latency,
                 error_rate: self.error_rate,
+                error_segment: self.error_segment,
                 status: self.status,
                 hang: self.hang,
                 reset: self.reset,
@@ -152,6 +156,10 @@ fn share(text: &str) -> Result<f64, String> {
     Weight::parse(text)
         .map(Weight::share)
         .map_err(|error| error.to_string())
+}
+
+fn segment(text: &str) -> Result<Segment, String> {
+    Segment::new(text).ok_or_else(|| format!("{text:?} is longer than 32 bytes"))
 }
 
 fn latency(text: &str) -> Result<Latency, String> {

@@ -10,6 +10,7 @@ use crate::records::status::{SpanRecord, StatusRecord};
 use crate::report::sentence;
 use crate::rollout::condition::Op;
 use crate::rollout::gate::Phase;
+use crate::rollout::name::Arm;
 use crate::rollout::time::format_duration;
 use crate::rollout::verdict::{Purpose, Verdict};
 
@@ -71,6 +72,45 @@ pub(super) fn table(status: &StatusRecord) -> String {
     text
 }
 
+/// One line an arm of each segment, with a head line: the stage so far. Empty where no segments are known.
+pub(super) fn segments(status: &StatusRecord) -> String {
+    if status.segments.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "{:<18} {:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}\n",
+        "segment", "pool", "ceiling", "requests", "errors", "avail.", "p50", "p95", "p99", "delta"
+    );
+    for segment in &status.segments {
+        for arm in Arm::ALL {
+            let (figures, pool) = (&segment.of(arm).stage, status.pools.of(arm));
+            let (name, ceiling, delta) = match arm {
+                Arm::Baseline => ("", None, None),
+                Arm::Canary => (
+                    segment.segment.as_str(),
+                    segment.max_weight.map(percent),
+                    segment.delta,
+                ),
+            };
+            text.push_str(&format!(
+                "{name:<18} {pool:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}\n",
+                ceiling.unwrap_or_default(),
+                figures.requests,
+                rate(figures.error_rate),
+                rate(figures.availability),
+                latency(figures.p50_ms),
+                latency(figures.p95_ms),
+                latency(figures.p99_ms),
+                delta.map_or_else(String::new, |delta| rate(Some(delta))),
+            ));
+        }
+        if let Some(trigger) = &segment.lowered_by {
+            text.push_str(&format!("{:<18} lowered: {trigger}\n", ""));
+        }
+    }
+    text
+}
+
 fn learners(stage: &SpanRecord, run: &SpanRecord) -> String {
     stage
         .learners
@@ -90,8 +130,10 @@ pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
         Some(_) => "values",
         None => "requests",
     };
+    let place = evaluation.segment.as_ref();
+    let place = place.map_or_else(String::new, |name| format!(" in {name}"));
     let mut line = format!(
-        "{verdict:<9} {:<44} {:>9} of {} {counted}",
+        "{verdict:<9} {:<44} {:>9} of {} {counted}{place}",
         evaluation.condition,
         value(evaluation.figure, evaluation.unit),
         evaluation.requests
@@ -138,7 +180,7 @@ fn decisive(event: &EventRecord) -> Vec<&EvaluationRecord> {
         Detail::Checkpoint { .. } | Detail::Advanced { .. } | Detail::Completed { .. } => {
             of(|one| one.purpose == Purpose::Advance)
         }
-        Detail::RolledBack(_) | Detail::Held { .. } => {
+        Detail::RolledBack(_) | Detail::SegmentLowered(_) | Detail::Held { .. } => {
             let breached =
                 of(|one| one.verdict == Verdict::Fail && one.purpose != Purpose::Advance);
             if breached.is_empty() {
@@ -156,6 +198,7 @@ pub(super) fn is_alarm(event: &EventRecord) -> bool {
     matches!(
         event.detail,
         Detail::RolledBack(_)
+            | Detail::SegmentLowered(_)
             | Detail::Held { .. }
             | Detail::AlarmNoted { .. }
             | Detail::Aborted { .. }

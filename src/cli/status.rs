@@ -99,6 +99,10 @@ fn picture(status: &StatusRecord) -> String {
         ));
     }
     text.push_str(&outside(status));
+    let segments = figures::segments(status);
+    if !segments.is_empty() {
+        text.push_str(&format!("\n{segments}"));
+    }
     if !status.guarded {
         text.push_str("\nNOT GUARDED: no trigger watches this weight\n");
     }

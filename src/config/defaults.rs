@@ -112,6 +112,10 @@ pub(super) const WEIGHT_AT_REST: Weight = Weight::ZERO;
 pub(super) const HOLDOUT: Weight = Weight::ZERO;
 /// Half a minute lets a stream end by itself after a rollback.
 pub(super) const STREAM_GRACE: Duration = Duration::from_secs(30);
+/// Below this a segment's success rate moves by a point with each request.
+pub(super) const MIN_SEGMENT_REQUESTS: u64 = 100;
+/// One bad segment, or two, is theirs; a third says that it is the canary.
+pub(super) const MAX_FAILED_SEGMENTS: u64 = 2;
 /// Each segment costs a histogram per arm and second.
 pub(super) const MAX_SEGMENTS: u64 = 64;
 /// Stepping up while half of baseline is down would leave nowhere to go back to.

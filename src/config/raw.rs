@@ -375,6 +375,10 @@ table! {
             max_gap: Duration = defaults::MAX_GAP,
             /// Until another start needs force after a rollback.
             cooldown: Duration = defaults::COOLDOWN,
+            /// Requests from which a segment is compared and judged by itself.
+            min_segment_requests: Count<1, 1_000_000_000> = Count(defaults::MIN_SEGMENT_REQUESTS),
+            /// Segments lowered by triggers before everybody is rolled back.
+            max_failed_segments: Count<0, 1024> = Count(defaults::MAX_FAILED_SEGMENTS),
             /// Rolls back in every phase, or false.
             tripwire: OrFalse<Condition> = defaults::tripwire(),
         }
@@ -382,8 +386,6 @@ table! {
             alpha = Accepted::Number(0.01),
             odds_margin = Accepted::Number(1.5),
             approval_ttl = Accepted::Text("12h"),
-            min_segment_requests = Accepted::Number(100.0),
-            max_failed_segments = Accepted::Number(2.0),
         }
     }
 }

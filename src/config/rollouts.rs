@@ -195,6 +195,8 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
         max_gap: raw.gate.max_gap,
         cooldown: raw.gate.cooldown,
         baseline_min_healthy: raw.baseline_min_healthy.0,
+        min_segment_requests: raw.gate.min_segment_requests.0,
+        max_failed_segments: raw.gate.max_failed_segments.0,
         tripwire: match raw.gate.tripwire.clone() {
             OrFalse::Off => None,
             OrFalse::On(condition) => Some(condition),

@@ -19,6 +19,7 @@ use crate::rollout::name::{Arm, RolloutName};
 use crate::rollout::plan::Plan;
 use crate::rollout::slot::Slot;
 use crate::rollout::time::Now;
+use crate::rollout::weight::Weight;
 use crate::store::Batch;
 
 /// What is left to do when the effects of one input were carried out.
@@ -57,8 +58,13 @@ impl Driver {
         let table = self.live.load();
         let before = table
             .find_rollout(name)
-            .map(|found| table.rollout(found).split.weight);
-        before.is_some_and(|before| split.weight < before)
+            .map(|found| &table.rollout(found).split);
+        before.is_some_and(|before| {
+            let known = |segment| before.ceilings.get(segment).copied();
+            let mut ceilings = split.ceilings.iter();
+            split.weight < before.weight
+                || ceilings.any(|(segment, &now)| now < known(segment).unwrap_or(Weight::FULL))
+        })
     }
 
     /// Puts a split in force: every request that begins from now on goes by it.

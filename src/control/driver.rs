@@ -288,6 +288,8 @@ impl Driver {
                 Action::Pin { learner, arm }
             }
             Verb::Unpin { learner } => Action::Unpin { learner },
+            Verb::SetCeiling { segment, ceiling } => Action::SetCeiling { segment, ceiling },
+            Verb::LiftCeiling { segment } => Action::LiftCeiling { segment },
             Verb::OpenIncident { summary } => Action::OpenIncident { summary },
             Verb::CloseIncident { id } => Action::CloseIncident { id },
             Verb::Rehearse { .. } if !self.config.rehearsals => {

@@ -163,6 +163,14 @@ impl Handle {
         segment: Option<&str>,
     ) -> Lookup {
         let hash = learner.map(|id| view.salt.hash(id));
+        let table = self.live.load();
+        let rollout = table
+            .find_rollout(&view.rollout)
+            .map(|index| table.rollout(index));
+        let segment = segment.map(|name| match rollout {
+            Some(rollout) => rollout.capped_segment(name),
+            None => name,
+        });
         let assignment = view.split.assign(Ask {
             learner,
             hash,

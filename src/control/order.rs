@@ -2,6 +2,7 @@
 //!
 //! An `Order` is the gate's command as far as a person can give it: the plan of a `start` is added by the driver.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::rollout::gate::Refusal;
@@ -44,6 +45,13 @@ pub enum Verb {
     },
     Unpin {
         learner: Box<[u8]>,
+    },
+    SetCeiling {
+        segment: Arc<str>,
+        ceiling: Weight,
+    },
+    LiftCeiling {
+        segment: Arc<str>,
     },
     OpenIncident {
         summary: String,

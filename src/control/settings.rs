@@ -79,6 +79,7 @@ mod tests {
             sustained: Duration::ZERO,
             over: None,
             throughout: false,
+            per_segment: false,
         }
     }
 

@@ -199,6 +199,7 @@ impl Driver {
         }
         self.add_missing(now);
         self.rebuild_table(now);
+        self.teach_segments();
         for (name, todo) in effects {
             let done = self.carry_out(now, &name, todo);
             self.write(now, &name, done.events, Vec::new());
@@ -206,6 +207,19 @@ impl Driver {
         self.tell_versions(now);
         self.show(now);
         Ok(())
+    }
+
+    /// Segments that were told apart before are again, so that who belongs to `other` does not change.
+    fn teach_segments(&self) {
+        let table = self.live.load();
+        for (name, charge) in &self.rollouts {
+            let Some(index) = table.find_rollout(name) else {
+                continue;
+            };
+            for segment in charge.gate.segments() {
+                table.rollout(index).meter.segment(&segment);
+            }
+        }
     }
 
     /// Gates for the rollouts of the file that have none yet.

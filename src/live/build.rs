@@ -305,6 +305,7 @@ pub(super) mod tests {
             sustained: Duration::from_secs(120),
             over: None,
             throughout: false,
+            per_segment: false,
         };
         let name = |text| PoolName::parse(text).expect("a name");
         let parts = PlanParts {
@@ -319,6 +320,8 @@ pub(super) mod tests {
             version: String::new(),
             holdout: Weight::ZERO,
             gate: GateParts {
+                min_segment_requests: 100,
+                max_failed_segments: 2,
                 outage_patience: Duration::from_secs(300),
                 max_gap: Duration::from_secs(300),
                 cooldown: Duration::from_secs(600),

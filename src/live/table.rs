@@ -17,6 +17,7 @@ use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::rehearsal::Injection;
+use crate::rollout::segments::OTHER_SEGMENT;
 use crate::telemetry::{RolloutMeter, Telemetry};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
@@ -213,6 +214,16 @@ impl Rollout {
 
     pub fn pool(&self, arm: Arm) -> PoolIndex {
         self.pools[arm.index()]
+    }
+
+    /// The name that a segment's ceiling stands under: `other` where it is one of the rest, unless it has its own.
+    pub fn capped_segment<'a>(&self, segment: &'a str) -> &'a str {
+        let has_own = || self.split.ceilings.contains_key(segment);
+        if self.meter.counts_as_other(segment) && !has_own() {
+            OTHER_SEGMENT
+        } else {
+            segment
+        }
     }
 
     fn with_settings(&self, settings: RolloutSettings, telemetry: &Arc<Telemetry>) -> Self {

@@ -58,12 +58,17 @@ fn assign(rollout: &Rollout, asker: Asker<'_>, found: &Learner<'_>, choice: Choi
         Learner::Address(address) => Some(address.as_bytes()),
         Learner::Random | Learner::Nobody => None,
     };
-    let segment = segment_of(rollout, asker);
+    // Mostly there is no ceiling, and nothing to look for.
+    let segment = if rollout.split.ceilings.is_empty() {
+        None
+    } else {
+        segment_of(rollout, asker)
+    };
     let assignment = rollout.split.assign(Ask {
         learner,
         hash: Some(choice.hash),
         forced: choice.forced,
-        segment: segment.as_deref(),
+        segment: segment.as_deref().map(|name| rollout.capped_segment(name)),
     });
     Choice {
         arm: assignment.arm,

@@ -14,6 +14,9 @@ pub struct EvaluationRecord {
     pub purpose: Purpose,
     /// The condition as it is written in a plan: `p99 > 250ms for 5m`.
     pub condition: String,
+    /// `per segment`: the segment that the rest is of, the worst one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
     #[serde(with = "metric")]
     pub metric: Metric,
     #[serde(with = "words")]
@@ -69,6 +72,7 @@ impl From<&Evaluation> for EvaluationRecord {
         Self {
             purpose: evaluation.purpose,
             condition: condition.to_string(),
+            segment: evaluation.segment.as_ref().map(ToString::to_string),
             metric: condition.metric,
             selector: condition.selector,
             op: condition.op,

@@ -97,6 +97,20 @@ pub enum Detail {
     Unpinned {
         learner: String,
     },
+    CeilingSet {
+        segment: String,
+        /// The whole where there was none.
+        from_ceiling: f64,
+        from_ceiling_ppm: u32,
+        ceiling: f64,
+        ceiling_ppm: u32,
+    },
+    CeilingLifted {
+        segment: String,
+        from_ceiling: f64,
+        from_ceiling_ppm: u32,
+    },
+    SegmentLowered(SegmentLowered),
     IncidentOpened {
         incident: u64,
         summary: String,
@@ -143,6 +157,19 @@ pub struct RolledBack {
     pub evaluations: Vec<EvaluationRecord>,
 }
 
+/// A trigger `per segment` took one segment to a ceiling of 0; the rest goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentLowered {
+    pub segment: String,
+    pub trigger: String,
+    pub from_ceiling: f64,
+    pub from_ceiling_ppm: u32,
+    /// Since when the condition was true for this segment.
+    pub breached_since: Moment,
+    pub breached_since_clock_ms: u64,
+    pub evaluations: Vec<EvaluationRecord>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RollbackWord {
@@ -181,6 +208,15 @@ impl EventRecord {
     /// What was judged, empty where nothing was.
     pub fn evaluations(&self) -> &[EvaluationRecord] {
         self.detail.evaluations()
+    }
+
+    /// The segment that a trigger took off canary, where this event is of that.
+    pub const fn lowered(&self) -> Option<&SegmentLowered> {
+        if let Detail::SegmentLowered(lowered) = &self.detail {
+            Some(lowered)
+        } else {
+            None
+        }
     }
 
     /// What took the weight down, where this event is of that.
@@ -283,6 +319,33 @@ impl From<&EventKind> for Detail {
             EventKind::Unpinned { learner } => Self::Unpinned {
                 learner: learner.clone(),
             },
+            EventKind::CeilingSet { segment, from, to } => Self::CeilingSet {
+                segment: segment.clone(),
+                from_ceiling: from.share(),
+                from_ceiling_ppm: from.ppm(),
+                ceiling: to.share(),
+                ceiling_ppm: to.ppm(),
+            },
+            EventKind::CeilingLifted { segment, from } => Self::CeilingLifted {
+                segment: segment.clone(),
+                from_ceiling: from.share(),
+                from_ceiling_ppm: from.ppm(),
+            },
+            EventKind::SegmentLowered {
+                segment,
+                condition,
+                from,
+                breached_since,
+                evaluations,
+            } => Self::SegmentLowered(SegmentLowered {
+                segment: segment.clone(),
+                trigger: condition.clone(),
+                from_ceiling: from.share(),
+                from_ceiling_ppm: from.ppm(),
+                breached_since: breached_since.wall.into(),
+                breached_since_clock_ms: breached_since.mono.as_millis(),
+                evaluations: records(evaluations),
+            }),
             EventKind::IncidentOpened { incident, summary } => Self::IncidentOpened {
                 incident: *incident,
                 summary: summary.clone(),
@@ -338,6 +401,9 @@ impl Detail {
             Self::WeightSet { .. } => "weight_set",
             Self::Pinned { .. } => "pinned",
             Self::Unpinned { .. } => "unpinned",
+            Self::CeilingSet { .. } => "ceiling_set",
+            Self::CeilingLifted { .. } => "ceiling_lifted",
+            Self::SegmentLowered(_) => "segment_lowered",
             Self::IncidentOpened { .. } => "incident_opened",
             Self::IncidentClosed { .. } => "incident_closed",
             Self::AlarmNoted { .. } => "alarm_noted",
@@ -359,6 +425,7 @@ impl Detail {
             | Self::Extended { evaluations, .. }
             | Self::Held { evaluations, .. }
             | Self::RolledBack(RolledBack { evaluations, .. })
+            | Self::SegmentLowered(SegmentLowered { evaluations, .. })
             | Self::AlarmNoted { evaluations, .. } => evaluations,
             Self::Started { .. }
             | Self::StageBegan
@@ -370,6 +437,8 @@ impl Detail {
             | Self::WeightSet { .. }
             | Self::Pinned { .. }
             | Self::Unpinned { .. }
+            | Self::CeilingSet { .. }
+            | Self::CeilingLifted { .. }
             | Self::IncidentOpened { .. }
             | Self::IncidentClosed { .. }
             | Self::CanaryReplaced { .. }
@@ -418,6 +487,7 @@ mod tests {
         Evaluation {
             purpose: Purpose::Rollback,
             condition: Condition::parse("p99 > 250ms for 5m").expect("a condition"),
+            segment: None,
             figure: Some(46_080.0),
             interval: None,
             baseline: None,
@@ -488,6 +558,33 @@ mod tests {
             },
             "restarted",
             json!({ "gap_ms": 1_250, "windows_kept": true }),
+        );
+        check(
+            EventKind::CeilingSet {
+                segment: "eu".to_owned(),
+                from: Weight::FULL,
+                to: Weight::from_ppm(50_000).expect("below the whole"),
+            },
+            "ceiling_set",
+            json!({
+                "segment": "eu", "from_ceiling": 1.0, "from_ceiling_ppm": 1_000_000,
+                "ceiling": 0.05, "ceiling_ppm": 50_000,
+            }),
+        );
+        check(
+            EventKind::SegmentLowered {
+                segment: "eu".to_owned(),
+                condition: "error_rate > 1% per segment".to_owned(),
+                from: Weight::FULL,
+                breached_since: at(1_000),
+                evaluations: Vec::new(),
+            },
+            "segment_lowered",
+            json!({
+                "segment": "eu", "trigger": "error_rate > 1% per segment", "from_ceiling": 1.0,
+                "from_ceiling_ppm": 1_000_000, "breached_since": "2025-11-01T14:00:01.000Z",
+                "breached_since_clock_ms": 1_000, "evaluations": [],
+            }),
         );
         check(
             EventKind::ClockJumped { by_ms: -9_000 },

@@ -51,6 +51,10 @@ pub struct GateRecord {
     pub cooldown: String,
     /// 0.0 to 1.0.
     pub baseline_min_healthy: f64,
+    #[serde(default = "min_segment_requests")]
+    pub min_segment_requests: u64,
+    #[serde(default = "max_failed_segments")]
+    pub max_failed_segments: u64,
     /// `null` where switched off.
     pub tripwire: Option<String>,
     pub speed: f64,
@@ -80,6 +84,15 @@ pub struct StageRecord {
 pub enum OnSuccessRecord {
     Advance,
     Hold,
+}
+
+// What a plan that was saved before these were known goes by.
+const fn min_segment_requests() -> u64 {
+    100
+}
+
+const fn max_failed_segments() -> u64 {
+    2
 }
 
 /// `"hold"`, `"rollback"`, or `{"weight": "0.5%"}`, as in proxy.toml.
@@ -147,6 +160,8 @@ impl From<&GateParts> for GateRecord {
             max_gap: format_duration(gate.max_gap),
             cooldown: format_duration(gate.cooldown),
             baseline_min_healthy: gate.baseline_min_healthy,
+            min_segment_requests: gate.min_segment_requests,
+            max_failed_segments: gate.max_failed_segments,
             tripwire: gate.tripwire.as_ref().map(ToString::to_string),
             speed: gate.speed,
         }
@@ -262,6 +277,8 @@ fn gate_parts(record: &GateRecord) -> Result<GateParts, PlanRecordError> {
         max_gap: span("gate.max_gap", &record.max_gap)?,
         cooldown: span("gate.cooldown", &record.cooldown)?,
         baseline_min_healthy: record.baseline_min_healthy,
+        min_segment_requests: record.min_segment_requests,
+        max_failed_segments: record.max_failed_segments,
         tripwire: record
             .tripwire
             .as_ref()

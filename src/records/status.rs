@@ -12,10 +12,11 @@ pub use outside::{OutcomeRecord, SignalFigureRecord};
 use super::evaluation::{EvaluationRecord, records};
 use super::plan::PlanRecord;
 use super::{Moment, words};
-use crate::rollout::gate::{ArmFigures, Cause, HoldCause, Incident, Phase, Status};
+use crate::rollout::gate::{ArmFigures, Cause, HoldCause, Incident, Phase, SegmentFigures, Status};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::Plan;
 use crate::rollout::time::millis;
+use crate::rollout::weight::Weight;
 
 /// The state of one rollout as published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +64,9 @@ pub struct StatusRecord {
     /// Business results of the run, by name.
     #[serde(default)]
     pub outcomes: Vec<OutcomeRecord>,
+    /// Those seen in the run or with a ceiling, by name.
+    #[serde(default)]
+    pub segments: Vec<SegmentRecord>,
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<EvaluationRecord>,
     pub checkpoints_done: usize,
@@ -102,6 +106,30 @@ pub struct IncidentRecord {
 pub struct PinRecord {
     pub learner: String,
     pub pool: String,
+}
+
+/// One segment of learners.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    pub segment: String,
+    /// Its highest weight, 0 to 1, as last decided; `null` where it has none.
+    pub max_weight: Option<f64>,
+    pub max_weight_ppm: Option<u32>,
+    /// The trigger that lowered it in this run.
+    pub lowered_by: Option<String>,
+    /// Canary's success rate in the stage against baseline's, relative to it: what `segment_variance` compares.
+    pub delta: Option<f64>,
+    pub baseline: SegmentFiguresRecord,
+    pub canary: SegmentFiguresRecord,
+}
+
+/// Figures of one arm of a segment over two spans.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SegmentFiguresRecord {
+    /// Since the stage began, after its warm-up.
+    pub stage: SpanRecord,
+    /// Since the run began, without latencies.
+    pub run: SpanRecord,
 }
 
 /// Figures of one arm over three spans.
@@ -195,6 +223,7 @@ impl StatusRecord {
                 .map(|figure| SignalFigureRecord::new(figure, pools))
                 .collect(),
             outcomes: status.outcomes.iter().map(OutcomeRecord::from).collect(),
+            segments: status.segments.iter().map(SegmentRecord::from).collect(),
             evaluations: records(&status.evaluations),
             checkpoints_done: status.checkpoints_done,
             outlook: status.outlook.clone(),
@@ -244,6 +273,35 @@ impl PinRecord {
         Self {
             learner,
             pool: pool.to_string(),
+        }
+    }
+}
+
+impl From<&SegmentFigures> for SegmentRecord {
+    fn from(segment: &SegmentFigures) -> Self {
+        let of = |arm: Arm| SegmentFiguresRecord {
+            stage: SpanRecord::from(&segment.stage[arm.index()]),
+            run: SpanRecord::from(&segment.run[arm.index()]),
+        };
+        Self {
+            segment: segment.name.clone(),
+            max_weight: segment.ceiling.map(Weight::share),
+            max_weight_ppm: segment.ceiling.map(Weight::ppm),
+            lowered_by: segment.failed.clone(),
+            // JSON has no infinity.
+            delta: segment.delta.filter(|delta| delta.is_finite()),
+            baseline: of(Arm::Baseline),
+            canary: of(Arm::Canary),
+        }
+    }
+}
+
+impl SegmentRecord {
+    /// The figures of one arm.
+    pub const fn of(&self, arm: Arm) -> &SegmentFiguresRecord {
+        match arm {
+            Arm::Baseline => &self.baseline,
+            Arm::Canary => &self.canary,
         }
     }
 }

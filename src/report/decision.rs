@@ -160,6 +160,16 @@ pub(super) fn next_steps(phase: Phase, status: &StatusRecord) -> Vec<String> {
         Phase::Idle => &["`serin start` begins a run."],
     };
     let mut steps: Vec<String> = steps.iter().map(|step| (*step).to_owned()).collect();
+    for segment in status
+        .segments
+        .iter()
+        .filter(|one| one.lowered_by.is_some())
+    {
+        steps.push(format!(
+            "Segment {} stays on baseline: when the cause is found and gone, lift its ceiling with `DELETE /api/rollouts/{}/segments/{0}`.",
+            segment.segment, status.rollout
+        ));
+    }
     if status.weight_ppm > 0 && !status.guarded {
         steps.push(format!(
             "No trigger guards {canary} now: set the weight with the guard on, or take it to 0."

@@ -10,7 +10,7 @@ use crate::records::Moment;
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::event::{Detail, EventRecord};
 use crate::records::plan::PlanRecord;
-use crate::records::status::{FiguresRecord, PerArm, StatusRecord};
+use crate::records::status::{FiguresRecord, PerArm, SegmentRecord, StatusRecord};
 use crate::rollout::verdict::Purpose;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +32,8 @@ pub(super) struct Findings {
     pub(super) weights: Vec<WeightStep>,
     /// `None` where the status is of another run than the events.
     pub(super) figures: Option<PerArm<FiguresRecord>>,
+    /// Likewise; empty where the rollout tells no segments apart.
+    pub(super) segments: Vec<SegmentRecord>,
     pub(super) timeline: Vec<Entry>,
     pub(super) actions: Vec<Entry>,
     pub(super) sample: Vec<String>,
@@ -117,6 +119,10 @@ impl Findings {
             stages,
             weights: weights(events),
             figures: current.then(|| status.figures.clone()),
+            segments: match current {
+                true => status.segments.clone(),
+                false => Vec::new(),
+            },
             timeline: events.iter().map(Entry::of).collect(),
             actions: events
                 .iter()
@@ -254,6 +260,9 @@ impl StageFindings {
             | Detail::WeightSet { .. }
             | Detail::Pinned { .. }
             | Detail::Unpinned { .. }
+            | Detail::CeilingSet { .. }
+            | Detail::CeilingLifted { .. }
+            | Detail::SegmentLowered(_)
             | Detail::IncidentOpened { .. }
             | Detail::IncidentClosed { .. }
             | Detail::AlarmNoted { .. }

@@ -3,11 +3,14 @@
 use std::fmt::Write as _;
 
 use super::findings::{CheckpointFindings, Entry, Findings, StageFindings};
-use super::wording::{figure_text, grouped, seen, share_text, span, verdict_text, weight_text};
+use super::wording::{
+    figure_text, grouped, place, seen, share_text, span, verdict_text, weight_text,
+};
 use crate::records::Moment;
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::plan::PlanRecord;
-use crate::records::status::{FiguresRecord, PerArm, SpanRecord};
+use crate::records::status::{FiguresRecord, PerArm, SegmentRecord, SpanRecord};
+use crate::rollout::name::Arm;
 
 /// A text that grows; writing into it cannot fail.
 #[derive(Default)]
@@ -31,6 +34,9 @@ pub(super) fn write(findings: &Findings) -> String {
     if let Some(figures) = &findings.figures {
         figures_section(&mut page, figures, &findings.pools);
         learners(&mut page, figures, &findings.pools);
+    }
+    if !findings.segments.is_empty() {
+        segments(&mut page, &findings.segments, &findings.pools);
     }
     entries(
         &mut page,
@@ -166,13 +172,13 @@ fn criterion(stage: &StageFindings, one: &EvaluationRecord) -> Vec<String> {
     let note = if one.note.is_empty() {
         String::new()
     } else {
-        format!(" ({})", one.note)
+        format!(" ({})", cell(&one.note))
     };
     vec![
         stage.name.clone(),
         stage.outcome.clone(),
         conditions(std::slice::from_ref(&one.condition)),
-        seen(one),
+        format!("{}{}", seen(one), cell(&place(one))),
         baseline,
         grouped(one.requests),
         format!("{}{note}", verdict_text(one.verdict)),
@@ -206,9 +212,10 @@ fn checkpoint_row(stage: &str, checkpoint: &CheckpointFindings) -> Vec<String> {
         .iter()
         .map(|one| {
             format!(
-                "{}: {} {}",
+                "{}: {}{} {}",
                 conditions(std::slice::from_ref(&one.condition)),
                 seen(one),
+                cell(&place(one)),
                 verdict_text(one.verdict)
             )
         })
@@ -311,6 +318,67 @@ fn learners(page: &mut Page, figures: &PerArm<FiguresRecord>, pools: &PerArm<Str
         );
         page.line(&format!("- {pool}: {count}"));
     }
+}
+
+fn segments(page: &mut Page, segments: &[SegmentRecord], pools: &PerArm<String>) {
+    page.section("Segments");
+    let rows = segments.iter().flat_map(|segment| {
+        [
+            (Arm::Baseline, &pools.baseline),
+            (Arm::Canary, &pools.canary),
+        ]
+        .map(|(arm, pool)| segment_row(segment, arm, pool))
+    });
+    page.table(
+        &[
+            "segment",
+            "ceiling",
+            "pool",
+            "requests, run",
+            "error rate, run",
+            "availability, run",
+            "requests, stage",
+            "error rate, stage",
+            "P50",
+            "P95",
+            "P99",
+            "success against baseline",
+        ],
+        rows,
+    );
+    for segment in segments {
+        if let Some(trigger) = &segment.lowered_by {
+            page.line("");
+            page.line(&format!(
+                "Segment {} was lowered to 0%: {} was true.",
+                cell(&segment.segment),
+                conditions(std::slice::from_ref(trigger))
+            ));
+        }
+    }
+}
+
+fn segment_row(segment: &SegmentRecord, arm: Arm, pool: &str) -> Vec<String> {
+    let figures = segment.of(arm);
+    let delta = match arm {
+        Arm::Baseline => None,
+        Arm::Canary => segment.delta,
+    };
+    let ceiling = segment.max_weight_ppm.map(weight_text);
+    vec![
+        cell(&segment.segment),
+        ceiling.unwrap_or_else(|| "-".to_owned()),
+        pool.to_owned(),
+        grouped(figures.run.requests),
+        share(figures.run.error_rate),
+        share(figures.run.availability),
+        grouped(figures.stage.requests),
+        share(figures.stage.error_rate),
+        ms(figures.stage.p50_ms),
+        ms(figures.stage.p95_ms),
+        ms(figures.stage.p99_ms),
+        share(delta),
+    ]
 }
 
 fn entries(page: &mut Page, title: &str, entries: &[Entry], none: &str) {

@@ -2,7 +2,7 @@
 
 use super::bound::upper_bound;
 use super::findings::StageFindings;
-use super::wording::{grouped, share_text};
+use super::wording::{grouped, place, share_text};
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::status::{SpanRecord, StatusRecord};
 use crate::rollout::condition::{Metric, Op, Selector};
@@ -109,7 +109,8 @@ fn criterion_shown(stage: &str, one: &EvaluationRecord) -> Option<String> {
                 "NOT shown by this sample"
             };
             Some(format!(
-                "Stage {stage}: {} errors in {} requests leave error rates up to {} possible; `{}` is {shown}.",
+                "Stage {stage}{}: {} errors in {} requests leave error rates up to {} possible; `{}` is {shown}.",
+                place(one),
                 grouped(failures),
                 grouped(n),
                 share_text(bound),
@@ -135,7 +136,8 @@ fn criterion_shown(stage: &str, one: &EvaluationRecord) -> Option<String> {
 
 fn slowest(stage: &str, one: &EvaluationRecord, requests: u64, one_in: u64) -> String {
     format!(
-        "Stage {stage}: `{}` rests on the slowest {} of {} requests.",
+        "Stage {stage}{}: `{}` rests on the slowest {} of {} requests.",
+        place(one),
         one.condition,
         grouped(requests / one_in),
         grouped(requests)

@@ -81,6 +81,28 @@ pub fn sentence(event: &EventRecord) -> String {
         }
         Detail::Pinned { learner, pool } => format!("learner {learner} pinned to {pool}"),
         Detail::Unpinned { learner } => format!("learner {learner} no longer pinned"),
+        Detail::CeilingSet {
+            segment,
+            from_ceiling_ppm,
+            ceiling_ppm,
+            ..
+        } => format!(
+            "ceiling of segment {segment} set from {} to {}",
+            weight_text(*from_ceiling_ppm),
+            weight_text(*ceiling_ppm)
+        ),
+        Detail::CeilingLifted {
+            segment,
+            from_ceiling_ppm,
+            ..
+        } => format!(
+            "ceiling of segment {segment} lifted from {}",
+            weight_text(*from_ceiling_ppm)
+        ),
+        Detail::SegmentLowered(lowered) => format!(
+            "segment {} lowered to 0%: `{}` was true; the rest goes on",
+            lowered.segment, lowered.trigger
+        ),
         Detail::IncidentOpened { incident, summary } => {
             format!("incident {incident} opened: {summary}")
         }
@@ -191,13 +213,19 @@ fn failures(evaluations: &[EvaluationRecord]) -> String {
         .iter()
         .filter(|one| one.verdict == Verdict::Fail);
     let parts: Vec<String> = failed
-        .map(|one| format!("`{}` with {}", one.condition, seen(one)))
+        .map(|one| format!("`{}` with {}{}", one.condition, seen(one), place(one)))
         .collect();
     if parts.is_empty() {
         tally(evaluations)
     } else {
         parts.join("; ")
     }
+}
+
+/// ` in segment eu`, where one was judged by itself.
+pub(super) fn place(evaluation: &EvaluationRecord) -> String {
+    let segment = evaluation.segment.as_ref();
+    segment.map_or_else(String::new, |name| format!(" in segment {name}"))
 }
 
 /// The figure of an evaluation.

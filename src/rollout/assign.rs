@@ -21,6 +21,9 @@ pub struct LearnerHash(u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Salt(Arc<[u8]>);
 
+/// Highest weight per segment; a segment not named has none.
+pub type Ceilings = BTreeMap<Arc<str>, Weight>;
+
 /// Everything that decides an arm beside the learner: immutable, replaced whole at each change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
@@ -29,8 +32,8 @@ pub struct Split {
     pub weight: Weight,
     /// Row 1: nobody goes to canary, pinned or not.
     pub closed: bool,
-    /// Row 5: highest weight per segment; a segment not named has none.
-    pub ceilings: BTreeMap<Arc<str>, Weight>,
+    /// Row 5.
+    pub ceilings: Ceilings,
     /// Row 2: learners forced to one arm, by id.
     pub pins: Arc<HashMap<Box<[u8]>, Arm>>,
 }

@@ -1,7 +1,7 @@
 //! One condition of a plan: what it says, how it is read and printed.
 //!
-//! `METRIC[{selector}] OP VALUE [for DURATION] [over DURATION] [throughout]`. Owns the grammar and
-//! the units; never evaluates anything (see `verdict`).
+//! `METRIC[{selector}] OP VALUE [for DURATION] [over DURATION] [throughout] [per segment]`. Owns the
+//! grammar and the units; never evaluates anything (see `verdict`).
 
 mod number;
 mod parse;
@@ -100,6 +100,8 @@ pub struct Condition {
     /// The window the metric is computed on; `None` takes the default of the list it stands in.
     pub over: Option<Duration>,
     pub throughout: bool,
+    /// Judged for each segment by itself.
+    pub per_segment: bool,
 }
 
 /// Why a text is not a condition: one sentence that names the part.
@@ -193,6 +195,26 @@ impl Metric {
         matches!(self, Self::Signal(name) if name.as_str().ends_with(IMPACT))
     }
 
+    /// Whether requests are what it counts, so that each segment has one of its own.
+    pub const fn is_of_requests(self) -> bool {
+        match self {
+            Self::ErrorRate
+            | Self::ClientErrorRate
+            | Self::Abandoned
+            | Self::P50
+            | Self::P95
+            | Self::P99
+            | Self::P999
+            | Self::Availability => true,
+            Self::Uptime
+            | Self::Throughput
+            | Self::Incidents
+            | Self::SegmentVariance
+            | Self::Regression(_)
+            | Self::Signal(_) => false,
+        }
+    }
+
     /// For a percentile: the share of requests above it, as one in so many. Whole numbers, so that
     /// a count is compared with it exactly.
     pub const fn one_above_in(self) -> Option<u64> {
@@ -283,9 +305,8 @@ impl Unit {
 // === impl Condition ===
 
 impl Condition {
-    /// Reads a condition. What later versions know (`regression(..)`, `segment_variance`, `per segment`) is
-    /// refused by its name with "not in this version". A name that is none of ours is a signal's; whether it is
-    /// declared, the plan knows.
+    /// Reads a condition. What later versions know (`regression(..)`) is refused by its name with "not in this
+    /// version". A name that is none of ours is a signal's; whether it is declared, the plan knows.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         parse::condition(text)
     }
@@ -318,7 +339,7 @@ impl Condition {
     /// Whether it says nothing where nobody is on baseline.
     pub fn needs_baseline_traffic(&self) -> bool {
         match self.selector {
-            Selector::Canary => self.metric.is_impact(),
+            Selector::Canary => self.metric.is_impact() || self.metric == Metric::SegmentVariance,
             Selector::Delta => true,
             // Machines without learners have a memory all the same.
             Selector::Baseline => !matches!(
@@ -331,7 +352,14 @@ impl Condition {
     /// Whether the first minute of a stage is left out of it: comparisons and latencies are distorted
     /// while the canary is cold.
     pub fn waits_for_warmup(&self) -> bool {
-        self.selector == Selector::Delta || self.metric.unit() == Unit::Latency
+        self.selector == Selector::Delta
+            || self.metric.unit() == Unit::Latency
+            || self.metric == Metric::SegmentVariance
+    }
+
+    /// Whether segments must be told apart for it.
+    pub fn reads_segments(&self) -> bool {
+        self.per_segment || self.metric == Metric::SegmentVariance
     }
 }
 
@@ -386,6 +414,9 @@ impl fmt::Display for Condition {
         if self.throughout {
             f.write_str(" throughout")?;
         }
+        if self.per_segment {
+            f.write_str(" per segment")?;
+        }
         Ok(())
     }
 }
@@ -418,6 +449,9 @@ mod tests {
             "incidents == 0",
             "availability{delta} < -5% for 1m",
             "error_rate > 50% over 1s",
+            "segment_variance < 5% throughout",
+            "p99 < 200ms throughout per segment",
+            "error_rate > 1.5% for 2m over 10s per segment",
         ] {
             assert_eq!(parse(text).to_string(), text);
         }

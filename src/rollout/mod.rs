@@ -5,7 +5,8 @@
 //!
 //! Words, each with one meaning: a *learner* is the unit of assignment; an *arm* is the side his
 //! hash puts him on; a *weight* is the canary arm's share; a *stage* is a weight with a duration,
-//! criteria and triggers; a *verdict* judges one condition; a *decision* moves the rollout.
+//! criteria and triggers; a *segment* is a group of learners by a name their requests carry, with a
+//! *ceiling* where its weight is capped; a *verdict* judges one condition; a *decision* moves the rollout.
 
 pub mod assign;
 pub mod condition;
@@ -15,6 +16,7 @@ pub mod name;
 pub mod outcome;
 pub mod plan;
 pub mod rehearsal;
+pub mod segments;
 pub mod signal;
 pub mod slot;
 pub mod stats;

@@ -52,6 +52,10 @@ pub struct GateParts {
     pub cooldown: Duration,
     /// Share of baseline's endpoints at `start` that must be usable before a step up, 0.0 to 1.0.
     pub baseline_min_healthy: f64,
+    /// From which a segment is compared, and judged `per segment` in `advance` and `hold`.
+    pub min_segment_requests: u64,
+    /// When more were lowered by triggers, everybody is rolled back.
+    pub max_failed_segments: u64,
     /// `None` where switched off.
     pub tripwire: Option<Condition>,
     /// `demo --speed`: how many times faster than the client's clock this plan runs; 1 otherwise. Only for display.
@@ -169,6 +173,12 @@ impl Plan {
             .fold(Duration::ZERO, Duration::max)
     }
 
+    /// Whether any condition needs segments told apart in its window.
+    pub fn reads_segments(&self) -> bool {
+        let mut conditions = self.0.stages.iter().flat_map(Stage::conditions);
+        conditions.any(Condition::reads_segments)
+    }
+
     /// The longest window that any condition reads, at least `DEFAULT_OVER`.
     pub fn longest_window(&self) -> Duration {
         let stages = self.0.stages.iter().flat_map(Stage::conditions);
@@ -200,6 +210,11 @@ impl Stage {
     /// Criteria, hold conditions and triggers, in this order.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.advance.iter().chain(&self.hold).chain(&self.rollback)
+    }
+
+    /// Whether a trigger can lower a segment by itself.
+    pub fn lowers_segments(&self) -> bool {
+        self.rollback.iter().any(|condition| condition.per_segment)
     }
 }
 

@@ -4,12 +4,15 @@
 
 mod outside;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use outside::Outside;
 
+use super::assign::Ceilings;
 use super::condition::{Condition, Metric, Op, Selector};
 use super::name::Arm;
+use super::segments::{is_left_out, success_delta};
 use super::window::{Counts, Measured};
 
 /// A percentile says nothing below so many latencies (gate.md, "Windows and data").
@@ -46,6 +49,8 @@ pub enum Purpose {
 pub struct Evaluation {
     pub purpose: Purpose,
     pub condition: Condition,
+    /// `per segment`: the segment that the rest is of, the worst one.
+    pub segment: Option<Arc<str>>,
     /// In the condition's unit; `None` without data.
     pub figure: Option<f64>,
     /// Where a figure can be bounded: all of its values that the data do not rule out, at any time (gate.md,
@@ -72,8 +77,16 @@ pub struct Sample<'a> {
     /// Open now, or at most so many at once within the span.
     pub incidents: u64,
     pub min_window_requests: u64,
+    pub segments: SegmentRule<'a>,
     /// What is known beside the counts; `None` where nothing is.
     pub outside: Option<Outside<'a>>,
+}
+
+/// Which segments are compared: those with enough requests on both arms that are not left out.
+#[derive(Clone, Copy)]
+pub struct SegmentRule<'a> {
+    pub min_requests: u64,
+    pub ceilings: &'a Ceilings,
 }
 
 // === impl Condition ===
@@ -150,6 +163,7 @@ impl Condition {
         Evaluation {
             purpose,
             condition: self.clone(),
+            segment: None,
             figure: self.figure(sample),
             interval,
             baseline: self.figure_of(sample, Arm::Baseline),
@@ -182,6 +196,10 @@ impl Condition {
     }
 
     fn lacks(&self, sample: &Sample<'_>) -> String {
+        if self.metric == Metric::SegmentVariance {
+            let least = sample.segments.min_requests;
+            return format!("no segment has {least} requests on both arms");
+        }
         let arms: &[Arm] = match self.selector {
             Selector::Canary => &[Arm::Canary],
             Selector::Baseline => &[Arm::Baseline],
@@ -222,7 +240,8 @@ impl Sample<'_> {
             }
             Metric::Throughput => self.rate(&[arm]),
             Metric::Incidents => Some(self.incidents as f64),
-            Metric::SegmentVariance | Metric::Regression(_) | Metric::Signal(_) => None,
+            Metric::SegmentVariance => self.segment_variance().filter(|_| arm == Arm::Canary),
+            Metric::Regression(_) | Metric::Signal(_) => None,
             Metric::P50 | Metric::P95 | Metric::P99 | Metric::P999 => {
                 let one_in = metric.one_above_in()?;
                 let enough = counts.timed >= self.needs(metric);
@@ -240,11 +259,31 @@ impl Sample<'_> {
         }
     }
 
+    // The largest |delta of a segment - delta overall| of the success rate.
+    fn segment_variance(&self) -> Option<f64> {
+        let arms = Arm::ALL.map(|arm| self.measured.counts(arm));
+        let is_enough = |arms: &[Counts; 2], least: u64| {
+            arms.iter().all(|counts| counts.counted >= least.max(1))
+        };
+        if !is_enough(&arms, self.min_window_requests) {
+            return None;
+        }
+        let overall = success_delta(arms)?;
+        let rule = self.segments;
+        let compared = self.measured.segments().into_iter().filter(|(name, arms)| {
+            !is_left_out(rule.ceilings, name) && is_enough(arms, rule.min_requests)
+        });
+        compared
+            .filter_map(|(_, arms)| Some((success_delta(arms)? - overall).abs()))
+            .filter(|distance| !distance.is_nan())
+            .reduce(f64::max)
+    }
+
     fn rate(&self, arms: &[Arm]) -> Option<f64> {
         let span = self.measured.span();
         let counted: u64 = arms
             .iter()
-            .map(|&arm| self.measured.counts(arm).counted)
+            .map(|&arm| self.measured.counts(arm).counted + self.measured.apart(arm))
             .sum();
         (span >= THROUGHPUT_NEEDS).then(|| counted as f64 / span.as_secs_f64())
     }
@@ -345,7 +384,9 @@ fn asked(counts: Counts) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::window::{Probes, Totals};
+    use crate::rollout::slot::Cell;
+    use crate::rollout::weight::Weight;
+    use crate::rollout::window::{Probes, Sparse, Totals};
 
     fn totals(change: impl FnOnce(&mut Totals)) -> Totals {
         let mut totals = Totals {
@@ -356,6 +397,14 @@ mod tests {
         totals
     }
 
+    fn rule() -> SegmentRule<'static> {
+        static NONE: Ceilings = Ceilings::new();
+        SegmentRule {
+            min_requests: 100,
+            ceilings: &NONE,
+        }
+    }
+
     fn truth(text: &str, totals: &Totals) -> Option<bool> {
         let condition = Condition::parse(text).expect(text);
         let sample = Sample {
@@ -363,6 +412,7 @@ mod tests {
             incidents: 0,
             min_window_requests: 20,
             outside: None,
+            segments: rule(),
         };
         condition.truth(Purpose::Rollback, &sample)
     }
@@ -477,6 +527,73 @@ mod tests {
         check(1000, 1501, true);
     }
 
+    /// Errors of so many requests of one segment, on baseline and canary.
+    type SegmentErrors = (&'static str, (u64, u64), (u64, u64));
+
+    fn variance(segments: &[SegmentErrors], left_out: &[&str]) -> Option<f64> {
+        let totals = totals(|t| {
+            for &(name, baseline, canary) in segments {
+                let sums = [baseline, canary].map(|(errors, counted)| Cell {
+                    errors,
+                    counted,
+                    ..Cell::default()
+                });
+                for (whole, cell) in t.cells.iter_mut().zip(&sums) {
+                    whole.merge(cell);
+                }
+                let arms = sums.each_ref().map(Sparse::of);
+                t.segments.insert(Arc::from(name), arms);
+            }
+        });
+        let ceilings = left_out
+            .iter()
+            .map(|&name| (Arc::from(name), Weight::ZERO))
+            .collect();
+        let sample = Sample {
+            measured: &totals,
+            incidents: 0,
+            min_window_requests: 20,
+            segments: SegmentRule {
+                min_requests: 100,
+                ceilings: &ceilings,
+            },
+            outside: None,
+        };
+        let condition = Condition::parse("segment_variance < 5%").expect("a condition");
+        condition.figure(&sample)
+    }
+
+    #[test]
+    fn segment_variance_is_the_largest_distance_from_the_whole() {
+        let check = |segments: &[SegmentErrors], left_out: &[&str], wanted: Option<f64>| {
+            let seen = variance(segments, left_out);
+            let near = match (seen, wanted) {
+                (Some(seen), Some(wanted)) => (seen - wanted).abs() < 1e-12,
+                (seen, wanted) => seen == wanted,
+            };
+            assert!(near, "{segments:?}: {seen:?} is not {wanted:?}");
+        };
+        // eu: 0.9 / 1.0 - 1 = -0.1; us: 0; overall: (190/200) / 1 - 1 = -0.05. Both are 0.05 off.
+        let eu = ("eu", (0, 100), (10, 100));
+        let us = ("us", (0, 100), (0, 100));
+        check(&[eu, us], &[], Some(0.05));
+        // Three times us: overall 390/400 - 1 = -0.025, eu is 0.075 off.
+        let wide = ("us", (0, 300), (0, 300));
+        check(&[eu, wide], &[], Some(0.075));
+        // One below the least on one arm does not qualify, though it is in the whole.
+        check(
+            &[("eu", (0, 100), (10, 99)), ("us", (0, 99), (0, 100))],
+            &[],
+            None,
+        );
+        check(&[], &[], None);
+        // Left out by its ceiling.
+        check(&[eu, us], &["eu"], Some(0.05));
+        check(&[eu], &["eu"], None);
+        // A baseline that answers nobody well is no number.
+        check(&[("eu", (100, 100), (0, 100))], &[], None);
+    }
+
     #[test]
     fn each_figure_has_its_formula() {
         let totals = totals(|t| {
@@ -498,6 +615,7 @@ mod tests {
                 incidents: 2,
                 min_window_requests: 20,
                 outside: None,
+                segments: rule(),
             };
             Condition::parse(text)
                 .expect(text)

@@ -4,11 +4,15 @@
 //! cheap. Counts are kept sparse. Never reads a clock and never judges.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::assign::LearnerHash;
+use super::assign::{Ceilings, LearnerHash};
 use super::name::Arm;
-use super::slot::{Cell, LATENCY_EDGES, LatencySum, MAX_FAILING_LEARNERS, Slot, latency_sum};
+use super::segments::{SegmentTotals, is_left_out};
+use super::slot::{
+    Cell, CellKey, LATENCY_EDGES, LatencySum, MAX_FAILING_LEARNERS, Slot, latency_sum,
+};
 use super::time::{Timestamp, millis};
 
 /// Width of a bucket of probes.
@@ -31,6 +35,14 @@ pub trait Measured {
     fn probes(&self, arm: Arm) -> Probes;
     /// How much of the span was observed.
     fn span(&self) -> Duration;
+    /// Counted requests of segments that are left out of everything else: they are throughput all the same.
+    fn apart(&self, _: Arm) -> u64 {
+        0
+    }
+    /// Counts of each segment, by `Arm::index`; nothing where segments are not told apart.
+    fn segments(&self) -> Vec<(Arc<str>, [Counts; 2])> {
+        Vec::new()
+    }
 }
 
 /// Plain counts of one arm.
@@ -67,9 +79,13 @@ pub struct Totals {
     pub probes: [Probes; 2],
     /// Observed time.
     pub span: Duration,
+    /// Counted requests of segments that are left out of the cells.
+    pub apart: [u64; 2],
+    /// Each segment by itself, where they are told apart; those left out too.
+    pub segments: SegmentTotals,
 }
 
-/// The recent slots of both arms, without epochs and segments.
+/// The recent slots of both arms, without epochs; by segment only where parts tell them apart.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
     fine: VecDeque<Part>,
@@ -88,7 +104,10 @@ pub struct View<'a> {
     since: Timestamp,
     /// By `Arm::index`, summed once: every condition asks several times.
     counts: [Counts; 2],
+    apart: [u64; 2],
     span: Duration,
+    /// Of this segment alone.
+    segment: Option<&'a str>,
 }
 
 /// Counts of both arms over one part of time.
@@ -99,10 +118,14 @@ pub struct Part {
     /// The width without the holes between the parts it was folded from.
     observed: Duration,
     arms: [Sparse; 2],
+    /// Counted requests of segments that are left out of `arms`.
+    apart: [u64; 2],
+    /// Each segment by itself, those left out too; empty where they need not be told apart.
+    segments: BTreeMap<Arc<str>, [Sparse; 2]>,
 }
 
 /// A cell without its empty buckets.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sparse {
     counts: Counts,
     over_limit: BTreeMap<u64, u64>,
@@ -167,6 +190,16 @@ impl Counts {
         self.abandoned += other.abandoned;
         self.timed += other.timed;
     }
+
+    /// Takes out what was added before.
+    pub fn take_away(&mut self, other: Self) {
+        self.counted = self.counted.saturating_sub(other.counted);
+        self.errors = self.errors.saturating_sub(other.errors);
+        self.failed = self.failed.saturating_sub(other.failed);
+        self.client_errors = self.client_errors.saturating_sub(other.client_errors);
+        self.abandoned = self.abandoned.saturating_sub(other.abandoned);
+        self.timed = self.timed.saturating_sub(other.timed);
+    }
 }
 
 // === impl Totals ===
@@ -181,6 +214,32 @@ impl Totals {
     pub fn add_part(&mut self, part: &Part) {
         for (cell, sparse) in self.cells.iter_mut().zip(&part.arms) {
             sparse.add_to(cell);
+        }
+        add_each(&mut self.apart, part.apart);
+    }
+
+    /// Adds everything that a part holds, the segments that it leaves out of its arms too.
+    pub fn add_everything(&mut self, part: &Part, ceilings: &Ceilings) {
+        for (cell, sparse) in self.cells.iter_mut().zip(&part.arms) {
+            sparse.add_to(cell);
+        }
+        for (name, arms) in part.segments() {
+            if is_left_out(ceilings, name) {
+                for (cell, sparse) in self.cells.iter_mut().zip(arms) {
+                    sparse.add_to(cell);
+                }
+            }
+        }
+    }
+
+    /// Takes a segment out of the cells, as if it had never been in them; it stays among the segments.
+    pub fn leave_out(&mut self, segment: &str) {
+        let Some(arms) = self.segments.get(segment) else {
+            return;
+        };
+        for ((cell, sparse), apart) in self.cells.iter_mut().zip(arms).zip(&mut self.apart) {
+            sparse.take_from(cell);
+            *apart += sparse.counts.counted;
         }
     }
 }
@@ -208,6 +267,18 @@ impl Measured for Totals {
 
     fn span(&self) -> Duration {
         self.span
+    }
+
+    fn apart(&self, arm: Arm) -> u64 {
+        self.apart[arm.index()]
+    }
+
+    fn segments(&self) -> Vec<(Arc<str>, [Counts; 2])> {
+        let counts = |arms: &[Sparse; 2]| arms.each_ref().map(|arm| arm.counts);
+        self.segments
+            .iter()
+            .map(|(name, arms)| (Arc::clone(name), counts(arms)))
+            .collect()
     }
 }
 
@@ -244,6 +315,13 @@ impl Window {
         *self = Self::default();
     }
 
+    /// Takes a segment out of both arms, as if it had never been in them; it stays among the segments.
+    pub fn leave_out(&mut self, segment: &str) {
+        for parts in [&mut self.coarse, &mut self.seconds, &mut self.fine] {
+            parts.iter_mut().for_each(|part| part.leave_out(segment));
+        }
+    }
+
     /// Everything that overlaps `(now - over, now]` and did not begin before `since`.
     pub fn view<'a>(
         &'a self,
@@ -258,10 +336,13 @@ impl Window {
             after: now.before(over),
             since,
             counts: [Counts::default(); 2],
+            apart: [0; 2],
             span: Duration::ZERO,
+            segment: None,
         };
         for part in view.parts() {
             view.span += part.observed;
+            add_each(&mut view.apart, part.apart);
             for (sum, arm) in view.counts.iter_mut().zip(&part.arms) {
                 sum.add(arm.counts);
             }
@@ -287,10 +368,51 @@ impl<'a> View<'a> {
     /// no learner could be named for.
     pub fn failing(self, arm: Arm, mut each: impl FnMut(LearnerHash)) -> u64 {
         let mut others = 0;
-        for part in self.parts() {
-            others += part.arms[arm.index()].failing(&mut each);
+        for sparse in self.of_arm(arm) {
+            others += sparse.failing(&mut each);
         }
         others
+    }
+
+    /// One segment of it by itself.
+    #[must_use]
+    pub fn segment(self, name: &'a str) -> Self {
+        let mut view = Self {
+            counts: Default::default(),
+            apart: Default::default(),
+            segment: Some(name),
+            ..self
+        };
+        for arm in Arm::ALL {
+            for sparse in view.of_arm(arm) {
+                view.counts[arm.index()].add(sparse.counts);
+            }
+        }
+        view
+    }
+
+    /// Each segment of it by itself, those left out too; nothing where parts do not tell them apart.
+    pub fn by_segment(self) -> Vec<(&'a Arc<str>, View<'a>)> {
+        let mut views: BTreeMap<&'a Arc<str>, Self> = BTreeMap::new();
+        for (name, arms) in self.parts().flat_map(|part| &part.segments) {
+            let view = views.entry(name).or_insert(Self {
+                counts: Default::default(),
+                apart: Default::default(),
+                segment: Some(&**name),
+                ..self
+            });
+            for (sum, arm) in view.counts.iter_mut().zip(arms) {
+                sum.add(arm.counts);
+            }
+        }
+        views.into_iter().collect()
+    }
+
+    fn of_arm(self, arm: Arm) -> impl Iterator<Item = &'a Sparse> {
+        self.parts().filter_map(move |part| match self.segment {
+            None => Some(&part.arms[arm.index()]),
+            Some(name) => part.segments.get(name).map(|arms| &arms[arm.index()]),
+        })
     }
 }
 
@@ -300,15 +422,13 @@ impl Measured for View<'_> {
     }
 
     fn above(&self, arm: Arm, limit_us: u64) -> u64 {
-        self.parts()
-            .map(|part| part.arms[arm.index()].above(limit_us))
-            .sum()
+        self.of_arm(arm).map(|sparse| sparse.above(limit_us)).sum()
     }
 
     fn percentile_us(&self, arm: Arm, one_above_in: u64) -> Option<u64> {
         let mut sum = latency_sum();
-        for part in self.parts() {
-            for (&latency, &requests) in &part.arms[arm.index()].latency {
+        for sparse in self.of_arm(arm) {
+            for (&latency, &requests) in &sparse.latency {
                 sum.saturating_record_n(latency, requests);
             }
         }
@@ -328,6 +448,17 @@ impl Measured for View<'_> {
     fn span(&self) -> Duration {
         self.span
     }
+
+    fn apart(&self, arm: Arm) -> u64 {
+        self.apart[arm.index()]
+    }
+
+    fn segments(&self) -> Vec<(Arc<str>, [Counts; 2])> {
+        let views = self.by_segment().into_iter();
+        views
+            .map(|(name, view)| (Arc::clone(name), view.counts))
+            .collect()
+    }
 }
 
 // === impl Part ===
@@ -335,6 +466,11 @@ impl Measured for View<'_> {
 impl Part {
     /// The cells of a slot that began under `epoch` or later.
     pub fn of(slot: &Slot, epoch: u64) -> Self {
+        Self::without(slot, epoch, &Ceilings::new())
+    }
+
+    /// The same with the segments at a ceiling of 0 left out of both arms.
+    pub fn without(slot: &Slot, epoch: u64, ceilings: &Ceilings) -> Self {
         let mut part = Self {
             start: slot.start,
             width: slot.width,
@@ -343,10 +479,49 @@ impl Part {
         };
         for (key, cell) in &slot.cells {
             if key.epoch >= epoch {
-                part.arms[key.arm.index()].add_cell(cell);
+                part.add_cell(key, cell, ceilings);
             }
         }
         part
+    }
+
+    fn add_cell(&mut self, key: &CellKey, cell: &Cell, ceilings: &Ceilings) {
+        let arm = key.arm.index();
+        let Some(name) = &key.segment else {
+            self.arms[arm].add_cell(cell);
+            return;
+        };
+        let mut sparse = Sparse::default();
+        sparse.add_cell(cell);
+        if is_left_out(ceilings, name) {
+            self.apart[arm] += cell.counted;
+        } else {
+            self.arms[arm].add(&sparse);
+        }
+        let arms = self.segments.entry(Arc::clone(name)).or_default();
+        arms[arm].merge(sparse);
+    }
+
+    /// Each segment by itself, by `Arm::index`.
+    pub fn segments(&self) -> impl Iterator<Item = (&Arc<str>, &[Sparse; 2])> {
+        self.segments.iter()
+    }
+
+    /// The same part for those who need not tell segments apart.
+    #[must_use]
+    pub fn without_segments(mut self) -> Self {
+        self.segments.clear();
+        self
+    }
+
+    fn leave_out(&mut self, segment: &str) {
+        let Some(arms) = self.segments.get(segment) else {
+            return;
+        };
+        for ((whole, sparse), apart) in self.arms.iter_mut().zip(arms).zip(&mut self.apart) {
+            whole.take_away(sparse);
+            *apart += sparse.counts.counted;
+        }
     }
 
     pub fn start(&self) -> Timestamp {
@@ -368,19 +543,60 @@ impl Part {
         for (mine, theirs) in self.arms.iter_mut().zip(later.arms) {
             mine.merge(theirs);
         }
+        add_each(&mut self.apart, later.apart);
+        for (name, arms) in later.segments {
+            let mine = self.segments.entry(name).or_default();
+            for (mine, theirs) in mine.iter_mut().zip(arms) {
+                mine.merge(theirs);
+            }
+        }
     }
 }
 
 // === impl Sparse ===
 
 impl Sparse {
+    pub fn of(cell: &Cell) -> Self {
+        let mut sparse = Self::default();
+        sparse.add_cell(cell);
+        sparse
+    }
+
+    /// The same counts as a cell.
+    pub fn to_cell(&self) -> Cell {
+        let mut cell = Cell::default();
+        self.add_to(&mut cell);
+        cell
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Adds counts without their latencies.
+    pub fn count(&mut self, counts: Counts) {
+        self.counts.add(counts);
+    }
+
+    /// The smallest latency that at most one in `one_above_in` requests exceeded.
+    pub fn percentile_us(&self, one_above_in: u64) -> Option<u64> {
+        let rank = self.counts.timed - self.counts.timed / one_above_in;
+        let mut seen = 0;
+        let mut buckets = self.latency.iter();
+        let found = buckets.find(|&(_, &requests)| {
+            seen += requests;
+            seen >= rank
+        });
+        found.map(|(&latency, _)| latency)
+    }
+
     /// Calls `each` with every failing learner; answers with the failures that name nobody.
     pub fn failing(&self, mut each: impl FnMut(LearnerHash)) -> u64 {
         self.failing.keys().for_each(|&learner| each(learner));
         self.failing_others
     }
 
-    fn above(&self, limit_us: u64) -> u64 {
+    pub fn above(&self, limit_us: u64) -> u64 {
         match self.over_limit.get(&limit_us) {
             Some(&over) => over,
             None => self
@@ -433,18 +649,57 @@ impl Sparse {
     }
 
     fn merge(&mut self, other: Self) {
-        self.counts.add(other.counts);
-        self.add_edges(&other.over_edge);
-        for (limit, over) in other.over_limit {
-            *self.over_limit.entry(limit).or_default() += over;
-        }
-        for (latency, requests) in other.latency {
-            *self.latency.entry(latency).or_default() += requests;
-        }
+        self.add(&other);
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.add_unnamed(other);
         self.failing_others += other.failing_others;
-        for (learner, failures) in other.failing {
+        for (&learner, &failures) in &other.failing {
             self.add_failing(learner, failures);
         }
+    }
+
+    /// Adds everything but who failed.
+    pub fn add_unnamed(&mut self, other: &Self) {
+        self.counts.add(other.counts);
+        self.add_edges(&other.over_edge);
+        for (&limit, &over) in &other.over_limit {
+            *self.over_limit.entry(limit).or_default() += over;
+        }
+        for (&latency, &requests) in &other.latency {
+            *self.latency.entry(latency).or_default() += requests;
+        }
+    }
+
+    // What was added before. Learners beyond the bound may have been counted without a name.
+    fn take_away(&mut self, other: &Self) {
+        self.counts.take_away(other.counts);
+        take_each(&mut self.over_edge, &other.over_edge);
+        take_keyed(&mut self.over_limit, &other.over_limit);
+        take_keyed(&mut self.latency, &other.latency);
+        self.latency.retain(|_, requests| *requests > 0);
+        take_keyed(&mut self.failing, &other.failing);
+        self.failing.retain(|_, failures| *failures > 0);
+        self.failing_others = self.failing_others.saturating_sub(other.failing_others);
+    }
+
+    // Takes these counts out of a cell that they were added to. Who failed stays.
+    fn take_from(&self, cell: &mut Cell) {
+        cell.counted = cell.counted.saturating_sub(self.counts.counted);
+        cell.errors = cell.errors.saturating_sub(self.counts.errors);
+        cell.failed = cell.failed.saturating_sub(self.counts.failed);
+        cell.client_errors = cell.client_errors.saturating_sub(self.counts.client_errors);
+        cell.abandoned = cell.abandoned.saturating_sub(self.counts.abandoned);
+        take_keyed(&mut cell.over_limit, &self.over_limit);
+        take_each(&mut cell.over_edge, &self.over_edge);
+        let mut latency = latency_sum();
+        for bucket in cell.latency.iter_recorded() {
+            let value = bucket.value_iterated_to();
+            let taken = self.latency.get(&value).copied().unwrap_or(0);
+            latency.saturating_record_n(value, bucket.count_at_value().saturating_sub(taken));
+        }
+        cell.latency = latency;
     }
 
     fn add_edges(&mut self, edges: &[u64; LATENCY_EDGES]) {
@@ -458,6 +713,26 @@ impl Sparse {
             *self.failing.entry(learner).or_default() += failures;
         } else {
             self.failing_others += failures;
+        }
+    }
+}
+
+fn add_each(sums: &mut [u64; 2], more: [u64; 2]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
+    }
+}
+
+fn take_each(sums: &mut [u64], less: &[u64]) {
+    for (sum, less) in sums.iter_mut().zip(less) {
+        *sum = sum.saturating_sub(*less);
+    }
+}
+
+fn take_keyed<K: Ord>(sums: &mut BTreeMap<K, u64>, less: &BTreeMap<K, u64>) {
+    for (key, less) in less {
+        if let Some(sum) = sums.get_mut(key) {
+            *sum = sum.saturating_sub(*less);
         }
     }
 }
@@ -493,7 +768,6 @@ fn fold(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::slot::CellKey;
 
     const ALWAYS: Duration = Duration::from_secs(3600);
 

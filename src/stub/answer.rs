@@ -21,7 +21,7 @@ use super::analyzer::Inner;
 use super::behaviour::Change;
 use super::chance::Draw;
 use super::wire::End;
-use super::{LEARNER_HEADER, POOL_HEADER};
+use super::{LEARNER_HEADER, POOL_HEADER, SEGMENT_HEADER};
 use crate::clock;
 
 /// The largest body that a request may ask for: 1 GiB.
@@ -196,7 +196,9 @@ async fn learner(
     wait(latency + Duration::from_millis(asked.delay_ms)).await;
 
     let mut status = asked.status.unwrap_or(StatusCode::OK);
-    if hits(Draw::Error, behaviour.error_rate) {
+    let segment = head.headers.get(SEGMENT_HEADER);
+    let errs = behaviour.errs_for(segment.map(HeaderValue::as_bytes));
+    if errs && hits(Draw::Error, behaviour.error_rate) {
         count(&inner.counters.errors);
         status =
             StatusCode::from_u16(behaviour.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

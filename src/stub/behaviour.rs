@@ -14,6 +14,8 @@ const SLOW_START_FACTOR: f64 = 10.0;
 const MEMORY_BYTES: f64 = 512.0 * 1024.0 * 1024.0;
 const CACHE_HIT_RATE: f64 = 0.9;
 const CPU: f64 = 0.25;
+/// The longest name of a segment, in bytes.
+const SEGMENT_BYTES: usize = 32;
 /// The longest time accepted, in milliseconds: an hour.
 const TIME_MAX_MS: f64 = 3_600_000.0;
 
@@ -23,6 +25,8 @@ pub struct Behaviour {
     pub latency: Latency,
     /// Share of requests answered with `status`, 0.0 to 1.0.
     pub error_rate: f64,
+    /// Of this segment alone; `None` for everybody.
+    pub error_segment: Option<Segment>,
     /// Status of those answers, 200 to 599.
     pub status: u16,
     /// Share of requests never answered, the connection kept open.
@@ -44,6 +48,13 @@ pub struct Behaviour {
     pub slow_start: Duration,
 }
 
+/// The name of a segment, held in place, so that a behaviour stays a plain value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    bytes: [u8; SEGMENT_BYTES],
+    len: usize,
+}
+
 /// A spread of latencies: log-normal, by its median and its 99 % quantile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
@@ -60,6 +71,9 @@ pub struct Change {
     pub latency_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub error_rate: Option<f64>,
+    /// Errors are for this `x-learner-segment` alone; empty for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_segment: Option<String>,
     pub status: Option<u16>,
     pub hang: Option<f64>,
     pub reset: Option<f64>,
@@ -83,6 +97,8 @@ pub enum BehaviourError {
     Share(&'static str),
     #[error("{0} is not a time between 0 and 3600000 milliseconds")]
     Time(&'static str),
+    #[error("error_segment is longer than {SEGMENT_BYTES} bytes")]
+    Segment,
     #[error("status is not between 200 and 599")]
     Status,
     #[error("{0} is not a number of 0 or more")]
@@ -105,6 +121,23 @@ impl Latency {
     }
 }
 
+// === impl Segment ===
+
+impl Segment {
+    /// `None` where the name is too long.
+    pub fn new(name: &str) -> Option<Self> {
+        let mut bytes = [0; SEGMENT_BYTES];
+        let place = bytes.get_mut(..name.len())?;
+        place.copy_from_slice(name.as_bytes());
+        let len = name.len();
+        Some(Self { bytes, len })
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
 // === impl Behaviour ===
 
 impl Default for Behaviour {
@@ -121,6 +154,7 @@ impl Behaviour {
             p99: Duration::ZERO,
         },
         error_rate: 0.0,
+        error_segment: None,
         status: 500,
         hang: 0.0,
         reset: 0.0,
@@ -150,6 +184,10 @@ impl Behaviour {
             if let Some(share) = share {
                 *place = valid_share(name, share)?;
             }
+        }
+        if let Some(name) = &change.error_segment {
+            let segment = Segment::new(name).ok_or(BehaviourError::Segment)?;
+            self.error_segment = Some(segment).filter(|_| !name.is_empty());
         }
         if let Some(median) = valid_time("latency_ms", change.latency_ms)? {
             self.latency = Latency::around(median);
@@ -186,6 +224,9 @@ impl Behaviour {
             latency_ms: ms(self.latency.median),
             p99_ms: ms(self.latency.p99),
             error_rate: Some(self.error_rate),
+            error_segment: self
+                .error_segment
+                .map(|segment| String::from_utf8_lossy(segment.as_bytes()).into_owned()),
             status: Some(self.status),
             hang: Some(self.hang),
             reset: Some(self.reset),
@@ -198,6 +239,12 @@ impl Behaviour {
             slow_start_ms: ms(self.slow_start),
             for_ms: None,
         }
+    }
+
+    /// Whether errors are for requests of this segment.
+    pub(super) fn errs_for(&self, segment: Option<&[u8]>) -> bool {
+        self.error_segment
+            .is_none_or(|chosen| segment == Some(chosen.as_bytes()))
     }
 
     /// By how much latency is longer, this time after the behaviour was set.
@@ -246,6 +293,7 @@ mod tests {
         let change = Change {
             latency_ms: Some(40.0),
             error_rate: Some(1.0),
+            error_segment: Some("eu".to_owned()),
             ..Change::default()
         };
         let after = before.with(&change).expect("a valid change");
@@ -258,6 +306,7 @@ mod tests {
             Behaviour {
                 latency,
                 error_rate: 1.0,
+                error_segment: Segment::new("eu"),
                 ..before
             }
         );
@@ -266,6 +315,21 @@ mod tests {
             Ok(after),
             "what is shown reads back"
         );
+        let everybody = Change {
+            error_segment: Some(String::new()),
+            ..Change::default()
+        };
+        let again = after.with(&everybody).expect("a valid change");
+        assert_eq!(again.error_segment, None);
+        for (behaviour, segment, errs) in [
+            (after, Some("eu"), true),
+            (after, Some("us"), false),
+            (after, None, false),
+            (again, Some("us"), true),
+            (again, None, true),
+        ] {
+            assert_eq!(behaviour.errs_for(segment.map(str::as_bytes)), errs);
+        }
     }
 
     #[test]
@@ -290,6 +354,13 @@ mod tests {
                 BehaviourError::Time("p99_ms"),
             );
         }
+        check(
+            Change {
+                error_segment: Some("x".repeat(33)),
+                ..none.clone()
+            },
+            BehaviourError::Segment,
+        );
         for status in [0, 199, 600] {
             check(
                 Change {

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use super::tally::{Answered, Tally};
-use super::{LEARNER_HEADER, POOL_HEADER, lock};
+use super::{LEARNER_HEADER, POOL_HEADER, SEGMENT_HEADER, lock};
 use crate::clock;
 
 pub use super::tally::{Latencies, LoadReport, PoolAnswers};
@@ -39,6 +39,8 @@ pub struct LoadSettings {
     pub header: HeaderName,
     /// How many there are; at least 1 asks.
     pub learners: u32,
+    /// Learner N is of segment N modulo their number, and says so; nobody says one where there are none.
+    pub segments: Vec<HeaderValue>,
     /// Requests a second, of all together. Zero or less: none.
     pub rate_per_s: f64,
     pub spacing: Spacing,
@@ -116,6 +118,7 @@ impl LoadSettings {
             path: "/".to_owned(),
             header: HeaderName::from_static(LEARNER_HEADER),
             learners: 20_000,
+            segments: Vec::new(),
             rate_per_s: 3_000.0,
             spacing: Spacing::Poisson,
             connections: 512,
@@ -274,6 +277,12 @@ impl Shared {
         request
             .headers_mut()
             .insert(self.settings.header.clone(), id);
+        let segments = &self.settings.segments;
+        let place = (learner as usize).checked_rem(segments.len());
+        if let Some(segment) = place.and_then(|place| segments.get(place)) {
+            let name = HeaderName::from_static(SEGMENT_HEADER);
+            request.headers_mut().insert(name, segment.clone());
+        }
         request
     }
 

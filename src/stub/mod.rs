@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The header that a learner's id is read from, and sent in unless told otherwise.
 pub const LEARNER_HEADER: &str = "x-learner-id";
+/// The header that a learner's segment is read from.
+pub const SEGMENT_HEADER: &str = "x-learner-segment";
 /// The header of an answer that says which pool gave it.
 pub const POOL_HEADER: &str = "x-analyzer-pool";
 

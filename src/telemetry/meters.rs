@@ -113,6 +113,11 @@ impl RolloutMeter {
     pub fn segment(&self, name: &str) -> SegmentId {
         self.known.segments.id(name)
     }
+
+    /// Whether a segment is counted as `other` now.
+    pub fn counts_as_other(&self, name: &str) -> bool {
+        self.known.segments.is_other(name)
+    }
 }
 
 fn ascending(limits: &[u64]) -> Vec<u64> {

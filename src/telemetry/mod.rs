@@ -28,7 +28,6 @@ use crate::rollout::time::Timestamp;
 
 pub use meters::{PoolMeter, RolloutMeter};
 pub use recorder::Recorder;
-pub use segments::OTHER_SEGMENT;
 
 use drain::Drainer;
 use meters::Registry;

@@ -9,12 +9,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use super::{SegmentId, lock};
-
-/// The name under which segments beyond the bound are counted together.
-pub const OTHER_SEGMENT: &str = "other";
-/// The longest segment name told apart, in bytes; a longer one is `other`. The name comes from the
-/// network and becomes a label, a file's content and a row of a table.
-const MAX_SEGMENT_LEN: usize = 128;
+use crate::rollout::segments::{MAX_SEGMENT_LEN, OTHER_SEGMENT};
 
 const NONE: SegmentId = SegmentId(0);
 const OTHER: SegmentId = SegmentId(1);
@@ -73,6 +68,11 @@ impl Segments {
             .load()
             .find(name)
             .unwrap_or_else(|| self.learn(name))
+    }
+
+    /// Whether a name is counted as `other` now. Learns nothing.
+    pub(super) fn is_other(&self, name: &str) -> bool {
+        self.known.load().find(name) == Some(OTHER)
     }
 
     /// The name of a number; `None` for none.

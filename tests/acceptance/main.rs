@@ -14,6 +14,7 @@ mod demo;
 mod exclusive;
 mod rehearsal;
 mod rollback;
+mod segments;
 mod signals;
 mod sticky;
 mod support;

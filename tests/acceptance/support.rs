@@ -353,6 +353,16 @@ impl Connection {
         )
     }
 
+    /// The same of a segment.
+    pub(crate) fn learner_of(&mut self, segment: &str, learner: &str) -> std::io::Result<Answer> {
+        self.exchange(
+            format!(
+                "GET /work HTTP/1.1\r\nhost: test\r\nx-learner-id: {learner}\r\nx-learner-segment: {segment}\r\n\r\n"
+            )
+            .as_bytes(),
+        )
+    }
+
     pub(crate) fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
         self.stream.get_mut().write_all(request)?;
         let (status, headers) = self.head()?;

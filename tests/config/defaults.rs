@@ -180,6 +180,10 @@ fn the_defaults_are_those_of_the_contract() {
     );
     assert_eq!((gate.baseline_min_healthy, gate.speed), (0.5, 1.0));
     assert_eq!(
+        (gate.min_segment_requests, gate.max_failed_segments),
+        (100, 2)
+    );
+    assert_eq!(
         gate.tripwire,
         Condition::parse("error_rate > 50% for 0s over 1s").ok()
     );

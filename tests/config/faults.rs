@@ -487,13 +487,11 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_rollout(
-        "[rollouts.r.gate]\nalpha = 0.05\nodds_margin = 2\napproval_ttl = \"1h\"\nmin_segment_requests = 1\nmax_failed_segments = 1",
+        "[rollouts.r.gate]\nalpha = 0.05\nodds_margin = 2\napproval_ttl = \"1h\"",
         &[
             (8, "rollouts.r.gate.alpha", not_yet),
             (9, "rollouts.r.gate.odds_margin", not_yet),
             (10, "rollouts.r.gate.approval_ttl", not_yet),
-            (11, "rollouts.r.gate.min_segment_requests", not_yet),
-            (12, "rollouts.r.gate.max_failed_segments", not_yet),
         ],
     );
     check_stage(
@@ -512,10 +510,9 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_stage(
-        "rollback = [\"regression(any)\", \"error_rate > 1% per segment\"]",
+        "rollback = [\"regression(any)\"]",
         &[
             (7, "rollouts.r.stages[0].rollback[0]", not_yet),
-            (7, "rollouts.r.stages[0].rollback[1]", not_yet),
         ],
     );
 }
@@ -528,7 +525,7 @@ fn what_comes_later_may_already_say_its_default() {
     );
     check_with_pools("pools.a.protocol = \"http1\"", &[]);
     check_rollout(
-        "mode = \"rollout\"\nmax_segments = 64\n[rollouts.r.gate]\nalpha = 0.01\nodds_margin = 1.5\napproval_ttl = \"12h\"\nmin_segment_requests = 100\nmax_failed_segments = 2",
+        "mode = \"rollout\"\nmax_segments = 64\n[rollouts.r.gate]\nalpha = 0.01\nodds_margin = 1.5\napproval_ttl = \"12h\"",
         &[],
     );
     check_stage("on_success = \"advance\"\nstart_grace = \"15m\"", &[]);

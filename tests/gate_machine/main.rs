@@ -7,6 +7,7 @@ mod order;
 mod random;
 mod rehearsals;
 mod restart;
+mod segments;
 mod signals;
 mod sim;
 mod triggers;

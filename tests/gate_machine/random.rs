@@ -1,6 +1,9 @@
 //! Random sequences of commands, faults and traffic: the gate's own invariants and those seen from
 //! outside hold at every step. The seed is printed; `SERIN_SEED` replays one.
 
+use std::sync::Arc;
+
+use serin::rollout::assign::Ceilings;
 use serin::rollout::gate::{Action, Cause, EventId, Gate, Input, Phase};
 use serin::rollout::name::Arm;
 use serin::rollout::plan::{OnFailure, OnSuccess, Plan};
@@ -53,6 +56,13 @@ fn some_plan(dice: &mut Dice) -> Plan {
                 "p95 > 250ms for 5s over 10s",
             ]);
             if dice.below(2) == 0 {
+                let trigger = "error_rate > 4% for 2s over 5s per segment";
+                stage.rollback.extend(conditions(&[trigger]));
+                stage
+                    .hold
+                    .extend(conditions(&["segment_variance > 50% for 5s"]));
+            }
+            if dice.below(2) == 0 {
                 stage.advance = conditions(&[
                     "error_rate < 1% throughout",
                     "p99 < 200ms",
@@ -66,7 +76,8 @@ fn some_plan(dice: &mut Dice) -> Plan {
 fn some_action(dice: &mut Dice) -> Action {
     let learner = Box::from([dice.below(3) as u8]);
     let share = dice.one_of(&["0%", "0.05%", "1%", "5%", "60%", "100%"]);
-    match dice.below(21) {
+    let segment = Arc::from(dice.one_of(&["eu", "us"]));
+    match dice.below(24) {
         0..=4 => Action::Start {
             plan: Box::new(some_plan(dice)),
             baseline_endpoints: 20,
@@ -91,7 +102,12 @@ fn some_action(dice: &mut Dice) -> Action {
             summary: "pager".to_owned(),
         },
         18 => Action::CloseIncident { id: dice.below(4) },
-        19 => Action::Rehearse {
+        19 | 20 => Action::SetCeiling {
+            segment,
+            ceiling: weight(share),
+        },
+        21 => Action::LiftCeiling { segment },
+        22 => Action::Rehearse {
             injection: Injection {
                 fault: dice.one_of(&[Fault::Error, Fault::Reset]),
                 share: weight("50%"),
@@ -107,7 +123,12 @@ fn some_action(dice: &mut Dice) -> Action {
 
 fn change_the_world(world: &mut World, dice: &mut Dice) {
     let arm = dice.below(2) as usize;
-    let behaviour = &mut world.sim.arms[arm];
+    let place = dice.below(2) as usize;
+    let sim = &mut world.sim;
+    let behaviour = match sim.segments.get_mut(place) {
+        Some((_, arms)) => &mut arms[arm],
+        None => &mut sim.arms[arm],
+    };
     match dice.below(8) {
         0 | 1 => behaviour.failing = dice.one_of(&[0.0, 0.0, 0.015, 0.05, 0.7]),
         2 => behaviour.refusing = dice.one_of(&[0.0, 0.0, 0.1]),
@@ -195,11 +216,37 @@ fn check(world: &World, weight_before: Weight, stored_everything: bool) {
     }
 }
 
+/// Whether a ceiling that was recorded higher is not in force yet.
+fn raising(world: &World) -> bool {
+    let ceilings = world.gate.split().ceilings;
+    let segments = world.gate.status(world.sim.now).segments;
+    segments.iter().any(|segment| {
+        let decided = segment.ceiling.unwrap_or(Weight::FULL);
+        let now = ceilings.get(segment.name.as_str());
+        now.is_some_and(|&now| now < decided)
+    })
+}
+
+fn check_ceilings(world: &World, before: &Ceilings, stored_everything: bool) {
+    let now = world.gate.split().ceilings;
+    for (segment, ceiling) in before {
+        let higher = now.get(segment).is_none_or(|now| now > ceiling);
+        assert!(
+            !higher || stored_everything,
+            "{segment} above {ceiling} before it was on disk"
+        );
+    }
+}
+
 fn play(seed: u64) -> World {
     let mut dice = Dice(seed);
     let mut world = World::new();
+    if dice.below(2) == 0 {
+        world.sim.tell_apart(&["eu", "us"]);
+    }
     for step in 0..STEPS {
-        let before = world.weight();
+        let (before, ceilings) = (world.weight(), world.gate.split().ceilings);
+        let raising = raising(&world);
         let awaited = world.gate.status(world.sim.now).awaiting_store;
         let disk = world.sim.disk;
         match dice.below(10) {
@@ -218,7 +265,8 @@ fn play(seed: u64) -> World {
         // Up only through the store's word: at once where the disk works, else by what was awaited.
         let may_rise = disk == Disk::Works || world.sim.disk == Disk::Works || awaited.is_some();
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            check(&world, before, may_rise)
+            check(&world, before, may_rise);
+            check_ceilings(&world, &ceilings, may_rise || raising);
         }));
         if let Err(panic) = checked {
             eprintln!("seed {seed}, step {step}\n{}", world.story());
@@ -257,6 +305,9 @@ fn no_sequence_of_commands_and_faults_breaks_a_promise() {
         "extended",
         "cause_ended",
         "alarm_noted",
+        "ceiling_set",
+        "ceiling_lifted",
+        "segment_lowered",
         "restarted",
     ];
     if seeds.end - seeds.start == SEQUENCES {

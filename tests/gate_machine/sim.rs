@@ -1,6 +1,7 @@
 //! A rollout under a virtual clock: the gate, a store that works or not, and traffic without dice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin::rollout::assign::LearnerHash;
@@ -48,7 +49,10 @@ pub(crate) struct Sim {
     pub(crate) tick: Duration,
     /// Requests per second over both arms.
     pub(crate) rate: f64,
+    /// Of everybody, where there are no `segments`.
     pub(crate) arms: [Behaviour; 2],
+    /// Each with an equal share of the requests, and its behaviour on the two arms.
+    pub(crate) segments: Vec<(&'static str, [Behaviour; 2])>,
     pub(crate) pools: [PoolHealth; 2],
     pub(crate) disk: Disk,
     pub(crate) events: Vec<Event>,
@@ -113,11 +117,13 @@ pub(crate) fn parts() -> PlanParts {
             canary: PoolName::parse("ultra_fast").expect("a name"),
             salt: "analyzer".to_owned(),
             learner: vec!["header:x-learner-id".to_owned()],
-            segment: None,
+            segment: Some("header:x-learner-segment".to_owned()),
         },
         version: String::new(),
         holdout: Weight::ZERO,
         gate: GateParts {
+            min_segment_requests: 100,
+            max_failed_segments: 2,
             outage_patience: seconds(300),
             max_gap: seconds(300),
             cooldown: seconds(600),
@@ -169,6 +175,7 @@ impl Sim {
             tick: Duration::from_millis(250),
             rate: 1000.0,
             arms: [Behaviour::healthy(), Behaviour::healthy()],
+            segments: Vec::new(),
             pools: [pool(20), pool(2)],
             disk: Disk::Works,
             events: Vec::new(),
@@ -179,6 +186,17 @@ impl Sim {
             carry: BTreeMap::new(),
             failed_so_far: 0,
         }
+    }
+
+    /// Tells these segments apart, all healthy.
+    pub(crate) fn tell_apart(&mut self, names: &[&'static str]) {
+        let healthy = || [Behaviour::healthy(), Behaviour::healthy()];
+        self.segments = names.iter().map(|&name| (name, healthy())).collect();
+    }
+
+    pub(crate) fn canary_of(&mut self, segment: &str) -> &mut Behaviour {
+        let found = self.segments.iter_mut().find(|(name, _)| *name == segment);
+        &mut found.expect("a segment that is told apart").1[1]
     }
 
     pub(crate) fn canary(&mut self) -> &mut Behaviour {
@@ -196,25 +214,37 @@ impl Sim {
         let split = gate.split();
         let start = self.now.mono.before(span);
         let mut slot = Slot::empty(start, span);
-        for arm in Arm::ALL {
-            let share = match arm {
-                Arm::Baseline => split.weight.baseline_share(),
-                Arm::Canary => split.weight.share(),
-            };
-            let cell = self.cell(
-                arm,
-                share * self.rate * span.as_secs_f64(),
-                &gate.latency_limits_us(),
-            );
-            if cell.counted > 0 {
-                slot.cells.insert(
-                    CellKey {
+        let everybody = [(None, self.arms.clone())];
+        let segments = self.segments.iter();
+        let segments = segments.map(|(name, arms)| (Some(*name), arms.clone()));
+        let groups: Vec<(Option<&str>, [Behaviour; 2])> = match self.segments.is_empty() {
+            true => everybody.to_vec(),
+            false => segments.collect(),
+        };
+        for (place, (segment, arms)) in groups.iter().enumerate() {
+            let ceiling = segment.and_then(|name| split.ceilings.get(name));
+            let weight = split.weight.min(ceiling.copied().unwrap_or(Weight::FULL));
+            let requests = self.rate * span.as_secs_f64() / groups.len() as f64;
+            for arm in Arm::ALL {
+                let share = match arm {
+                    Arm::Baseline => weight.baseline_share(),
+                    Arm::Canary => weight.share(),
+                };
+                let index = 2 * place + arm.index();
+                let cell = self.cell(
+                    index,
+                    &arms[arm.index()],
+                    share * requests,
+                    &gate.latency_limits_us(),
+                );
+                if cell.counted > 0 {
+                    let key = CellKey {
                         epoch: split.epoch,
                         arm,
-                        segment: None,
-                    },
-                    cell,
-                );
+                        segment: segment.map(Arc::from),
+                    };
+                    slot.cells.entry(key).or_default().merge(&cell);
+                }
             }
         }
         Observed {
@@ -225,9 +255,13 @@ impl Sim {
         }
     }
 
-    fn cell(&mut self, arm: Arm, requests: f64, limits_us: &[u64]) -> Cell {
-        let behaviour = self.arms[arm.index()].clone();
-        let index = arm.index();
+    fn cell(
+        &mut self,
+        index: usize,
+        behaviour: &Behaviour,
+        requests: f64,
+        limits_us: &[u64],
+    ) -> Cell {
         let counted = self.whole(index, "counted", requests);
         let part = |share: f64| counted as f64 * share;
         let failed = self
@@ -262,8 +296,8 @@ impl Sim {
     }
 
     // Fractions are carried on, so that 2.5 requests a tick are 10 a second exactly.
-    fn whole(&mut self, arm: usize, what: &'static str, exact: f64) -> u64 {
-        let carry = self.carry.entry((arm, what)).or_default();
+    fn whole(&mut self, place: usize, what: &'static str, exact: f64) -> u64 {
+        let carry = self.carry.entry((place, what)).or_default();
         *carry += exact;
         let whole = (*carry + 1e-9).floor();
         *carry -= whole;
@@ -486,6 +520,9 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::WeightSet { .. } => "weight_set",
         EventKind::Pinned { .. } => "pinned",
         EventKind::Unpinned { .. } => "unpinned",
+        EventKind::CeilingSet { .. } => "ceiling_set",
+        EventKind::CeilingLifted { .. } => "ceiling_lifted",
+        EventKind::SegmentLowered { .. } => "segment_lowered",
         EventKind::IncidentOpened { .. } => "incident_opened",
         EventKind::IncidentClosed { .. } => "incident_closed",
         EventKind::AlarmNoted { .. } => "alarm_noted",

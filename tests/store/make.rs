@@ -64,6 +64,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         runs,
         split: Split::baseline_only(),
         awaiting: None,
+        raises: Vec::new(),
         retreat: None,
         guarded: true,
         causes: Vec::new(),
@@ -101,6 +102,7 @@ pub(crate) fn run() -> Run {
         baseline_endpoints: 8,
         version: "v2".to_owned(),
         fallback_used: false,
+        failed_segments: Default::default(),
         stage: Progress {
             index: 0,
             began: Some(at(10)),

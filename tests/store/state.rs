@@ -8,15 +8,15 @@ use rand::{RngExt, SeedableRng};
 use serin::records::state::{decode, encode};
 use serin::rollout::assign::LearnerHash;
 use serin::rollout::gate::{
-    Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, RollbackCause,
-    Snapshot,
+    Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Raise,
+    RollbackCause, Snapshot,
 };
 use serin::rollout::name::Arm;
 use serin::rollout::slot::Cell;
 use serin::rollout::time::Timestamp;
 use serin::rollout::verdict::Purpose;
 use serin::rollout::weight::Weight;
-use serin::rollout::window::{ProbeBucket, Probes};
+use serin::rollout::window::{Counts, ProbeBucket, Probes, Sparse};
 
 use crate::make::{at, snapshot};
 
@@ -36,6 +36,11 @@ fn full(dice: &mut StdRng) -> Snapshot {
         event: EventId(8),
         weight: Weight::FULL,
     });
+    state.raises = vec![Raise {
+        event: EventId(8),
+        segment: Arc::from("beta"),
+        ceiling: Weight::from_ppm(50_000).expect("below the whole"),
+    }];
     state.retreat = Some(EventId(6));
     state.guarded = false;
     state.causes = vec![HeldFor {
@@ -89,6 +94,7 @@ fn breach(dice: &mut StdRng) -> Breach {
     Breach {
         purpose: Purpose::Rollback,
         index: 2,
+        segment: Some(Arc::from("beta")),
         since: at(82),
         lasted: Duration::from_nanos(3),
         without_data: Duration::from_millis(250),
@@ -105,6 +111,11 @@ fn breach(dice: &mut StdRng) -> Breach {
 fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
     let run = state.run.as_mut().expect("run 3");
     run.ended = Some(at(84));
+    let trigger = "p99 > 250ms for 5m per segment".to_owned();
+    run.failed_segments = [(Arc::from("beta"), trigger)].into();
+    run.stage.totals.apart = [7, 1];
+    add_segments(state, dice, 2);
+    let run = state.run.as_mut().expect("run 3");
     run.stage.extended_until = Some(Duration::from_secs(9_000));
     run.stage.failed = [0, 2].into();
     run.stage.totals.span = Duration::from_nanos(5);
@@ -122,6 +133,24 @@ fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
     for sketches in [&mut run.learners, &mut run.stage.learners] {
         for sketch in sketches {
             (0..500_000).for_each(|_| sketch.insert(LearnerHash::from_raw(dice.random())));
+        }
+    }
+}
+
+/// So many segments of a run that tells them apart in every span.
+fn add_segments(state: &mut Snapshot, dice: &mut StdRng, many: usize) {
+    let run = state.run.as_mut().expect("a run");
+    for place in 0..many {
+        let name: Arc<str> = Arc::from(format!("segment {place}"));
+        let counts = Counts {
+            counted: 9,
+            errors: 1,
+            ..Counts::default()
+        };
+        run.totals.segments.count(&name, Arm::Canary, counts);
+        for totals in [&mut run.stage.totals, &mut run.stage.interval] {
+            let arms = [(); 2].map(|()| Sparse::of(&traffic(dice)));
+            totals.segments.insert(Arc::clone(&name), arms);
         }
     }
 }
@@ -155,6 +184,48 @@ fn every_field_comes_back_and_the_row_stays_below_50_kib() {
         let len = bytes.json.len() + bytes.counts.len();
         assert!(len < 50 * 1024, "{len} bytes");
     }
+}
+
+#[test]
+fn many_segments_come_back_and_the_row_grows_by_few_kib_each() {
+    let mut dice = StdRng::seed_from_u64(5);
+    let len = |state: &Snapshot| {
+        let bytes = encode(state);
+        let read = decode(&bytes.json, &bytes.counts).expect("what was written is read");
+        assert_eq!(read, *state);
+        bytes.json.len() + bytes.counts.len()
+    };
+    let mut state = snapshot(7, 1);
+    let without = len(&state);
+    add_segments(&mut state, &mut dice, 64);
+    let each = (len(&state) - without) / 64;
+    // Two arms in two spans, each of a million requests over two and a half decades.
+    assert!(each < 8 * 1024, "{each} bytes each");
+}
+
+#[test]
+fn a_state_saved_before_segments_were_is_still_read() {
+    let state = snapshot(7, 1);
+    let bytes = encode(&state);
+    let mut json: serde_json::Value = serde_json::from_str(&bytes.json).expect("JSON");
+    let run = &mut json["run"];
+    let fields = run.as_object_mut().expect("a run");
+    assert!(fields.remove("failed_segments").is_some());
+    let gate = run["plan"]["gate"].as_object_mut().expect("a gate");
+    gate.remove("min_segment_requests");
+    gate.remove("max_failed_segments");
+    for totals in ["/run/totals", "/run/stage/totals", "/run/stage/interval"] {
+        let totals = json.pointer_mut(totals).and_then(|one| one.as_object_mut());
+        assert!(totals.expect("totals").remove("apart").is_some());
+    }
+    let fields = json.as_object_mut().expect("a state");
+    assert!(fields.remove("raises").is_some());
+    // Version 1 ended before three empty lists of segments.
+    let mut counts = bytes.counts.clone();
+    counts[0] = 1;
+    counts.truncate(counts.len() - 3);
+    let read = decode(&json.to_string(), &counts).expect("an older state is read");
+    assert_eq!(read, state);
 }
 
 #[test]

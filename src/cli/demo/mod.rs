@@ -14,12 +14,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use http::HeaderValue;
 use serde_json::json;
 
 use self::screen::Screen;
 use self::story::Story;
 use self::world::World;
-use super::EXIT_USAGE;
 use super::client::Client;
 use super::figures;
 use crate::app::{App, StartError};
@@ -39,6 +39,14 @@ const BREAK_AT: f64 = 0.2;
 /// A rollout that is not over this long after its plan's end is stuck.
 const LATE: Duration = Duration::from_secs(60);
 const ROLLOUT: &str = "analyzer";
+/// The learners' segments, where the scenario tells them apart.
+const SEGMENTS: [&str; 8] = [
+    "free", "family", "school", "college", "team", "business", "partner", "trial",
+];
+/// The one that fares badly.
+const SICK_SEGMENT: &str = "school";
+/// What takes back that one alone.
+const PER_SEGMENT: &str = ", \"error_rate > 5% for 2m over 60s per segment\"";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
@@ -61,7 +69,7 @@ pub(super) enum Scenario {
     Errors,
     /// It becomes slow during the ramp: rolled back
     Latency,
-    /// One segment of learners fares badly (not in this version)
+    /// One segment of learners meets errors during the ramp: it alone is taken back, and the rollout completes
     Segment,
 }
 
@@ -73,17 +81,13 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    if args.scenario == Scenario::Segment {
-        eprintln!("serin: the scenario `segment` is not in this version");
-        return Ok(ExitCode::from(EXIT_USAGE));
-    }
     super::block_on(play(args))
 }
 
 async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let world = World::start()?;
-    let (app, config) = start(&world, folder.path(), args.speed)?;
+    let (app, config) = start(&world, folder.path(), args)?;
     let logs = config.state.deployment_logs.clone();
     let planned: Duration = config
         .rollouts
@@ -95,7 +99,11 @@ async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let screen = Screen::new(args.speed);
     screen.introduce(args.scenario, proxy, admin, planned);
 
-    let load = Load::start(LoadSettings::new(proxy)).context("cannot start the load")?;
+    let load = LoadSettings {
+        segments: args.scenario.segments(),
+        ..LoadSettings::new(proxy)
+    };
+    let load = Load::start(load).context("cannot start the load")?;
     let client = Client::new(&format!("http://{admin}"), None)?;
     let outcome = follow(args, &world, &client, &screen, planned + LATE).await?;
     if outcome.status.phase == Phase::RolledBack {
@@ -110,7 +118,7 @@ async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         .await?;
     let written = write_report(&logs, &outcome, &report)?;
     screen.conclude(&outcome.status, &String::from_utf8_lossy(&report), &written);
-    let good = outcome.status.phase == args.scenario.goal();
+    let good = args.scenario.ended_well(&outcome);
     super::print(&outcome.story.told(&outcome.events, &seen, good))?;
 
     if args.keep {
@@ -201,10 +209,10 @@ fn is_due(status: &StatusRecord) -> bool {
 }
 
 /// Starts the proxy on the usual ports, or on others where somebody has those.
-fn start(world: &World, folder: &Path, speed: f64) -> anyhow::Result<(App, Config)> {
+fn start(world: &World, folder: &Path, args: &DemoArgs) -> anyhow::Result<(App, Config)> {
     let begin = |folder: PathBuf, ports: [u16; 2]| {
         std::fs::create_dir_all(&folder).context("cannot make a folder for the state")?;
-        let config = configure(world, &folder, speed, ports)?;
+        let config = configure(world, &folder, args, ports)?;
         let app = App::start(config.clone(), folder.join("proxy.toml"));
         anyhow::Ok(app.map(|app| (app, config)))
     };
@@ -221,11 +229,12 @@ fn start(world: &World, folder: &Path, speed: f64) -> anyhow::Result<(App, Confi
 fn configure(
     world: &World,
     folder: &Path,
-    speed: f64,
+    args: &DemoArgs,
     [proxy, admin]: [u16; 2],
 ) -> anyhow::Result<Config> {
     let text = include_str!("plan.toml")
         .replace("@PROXY@", &format!("127.0.0.1:{proxy}"))
+        .replace("@PER_SEGMENT@", args.scenario.triggers())
         .replace("@ADMIN@", &format!("127.0.0.1:{admin}"))
         .replace("@STATE@", &folder.join("serin.db").to_string_lossy())
         .replace("@ORIGINAL@", &world.original_addresses())
@@ -235,7 +244,7 @@ fn configure(
     let mut config =
         config::parse("the demo's proxy.toml", &text, &|_| None).map_err(|faults| list(&faults))?;
     for rollout in config.rollouts.values_mut() {
-        rollout.plan = speed::sped_up(&rollout.plan, speed).map_err(|faults| list(&faults))?;
+        rollout.plan = speed::sped_up(&rollout.plan, args.speed).map_err(|faults| list(&faults))?;
     }
     Ok(config)
 }
@@ -273,16 +282,45 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 // === impl Scenario ===
 
 impl Scenario {
+    fn segments(self) -> Vec<HeaderValue> {
+        match self {
+            Self::Segment => SEGMENTS.map(HeaderValue::from_static).to_vec(),
+            Self::Healthy | Self::Errors | Self::Latency => Vec::new(),
+        }
+    }
+
+    const fn triggers(self) -> &'static str {
+        match self {
+            Self::Segment => PER_SEGMENT,
+            Self::Healthy | Self::Errors | Self::Latency => "",
+        }
+    }
+
     const fn goal(self) -> Phase {
         match self {
-            Self::Healthy => Phase::Complete,
-            Self::Errors | Self::Latency | Self::Segment => Phase::RolledBack,
+            Self::Healthy | Self::Segment => Phase::Complete,
+            Self::Errors | Self::Latency => Phase::RolledBack,
         }
+    }
+
+    fn ended_well(self, outcome: &Outcome) -> bool {
+        let lowered: Vec<&str> = outcome
+            .events
+            .iter()
+            .filter_map(EventRecord::lowered)
+            .map(|lowered| lowered.segment.as_str())
+            .collect();
+        let wanted: &[&str] = match self {
+            Self::Segment => &[SICK_SEGMENT],
+            Self::Healthy | Self::Errors | Self::Latency => &[],
+        };
+        outcome.status.phase == self.goal() && lowered == wanted
     }
 
     const fn what_breaks(self) -> &'static str {
         match self {
-            Self::Healthy | Self::Segment => "nothing",
+            Self::Healthy => "nothing",
+            Self::Segment => "30% of its answers to the segment `school` are errors",
             Self::Errors => "30% of its answers are errors",
             Self::Latency => "its answers take 400 ms and more",
         }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Scenario;
 use crate::clock;
-use crate::records::event::{Detail, EventRecord};
+use crate::records::event::EventRecord;
 use crate::rollout::time::WallTime;
 use crate::stub::load::LoadReport;
 
@@ -44,13 +44,15 @@ impl Story {
 
     pub(super) fn told(&self, events: &[EventRecord], seen: &LoadReport, good: bool) -> String {
         let mut text = String::new();
-        if let (Some(broken), Some(rollback)) = (self.broken, rolled_back(events)) {
-            let decided = rollback.at.unix_millis();
+        if let (Some(broken), Some(taken_back)) = (self.broken, taken_back(events)) {
+            let decided = taken_back.at.unix_millis();
             text.push_str(&format!(
                 "seen and decided   {} ms after ultra_fast broke\n",
                 decided - broken.as_unix_millis()
             ));
-            if let Some(last) = self.last_canary_request {
+            // Where one segment alone went back, the others still go there.
+            let last = self.last_canary_request;
+            if let Some(last) = last.filter(|_| taken_back.lowered().is_none()) {
                 let after = last.as_unix_millis() - decided;
                 let words = if after >= 0 {
                     format!("{after} ms after")
@@ -70,7 +72,8 @@ impl Story {
         ));
         let word = match (self.scenario, good) {
             (Scenario::Healthy, true) => "complete, as it should be",
-            (_, true) => "rolled back, as it should be",
+            (Scenario::Segment, true) => "complete without the sick segment, as it should be",
+            (Scenario::Errors | Scenario::Latency, true) => "rolled back, as it should be",
             (_, false) => "NOT ended as it should",
         };
         text.push_str(&format!("the demo ended: {word}\n"));
@@ -78,9 +81,10 @@ impl Story {
     }
 }
 
-fn rolled_back(events: &[EventRecord]) -> Option<&EventRecord> {
+// What the demo broke was taken off canary by this: everybody, or one segment.
+fn taken_back(events: &[EventRecord]) -> Option<&EventRecord> {
     events
         .iter()
         .rev()
-        .find(|event| matches!(event.detail, Detail::RolledBack(_)))
+        .find(|event| event.rollback().is_some() || event.lowered().is_some())
 }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::Scenario;
+use super::{SICK_SEGMENT, Scenario};
 use crate::stub::analyzer::{Analyzer, AnalyzerSettings};
-use crate::stub::behaviour::{Behaviour, Latency};
+use crate::stub::behaviour::{Behaviour, Latency, Segment};
 
 const ORIGINALS: u64 = 8;
 const ULTRA_FASTS: u64 = 2;
@@ -93,7 +93,11 @@ impl World {
                         p99: Duration::from_millis(900),
                     }
                 }
-                Scenario::Healthy | Scenario::Segment => {}
+                Scenario::Segment => {
+                    behaviour.error_rate = 0.3;
+                    behaviour.error_segment = Segment::new(SICK_SEGMENT);
+                }
+                Scenario::Healthy => {}
             });
         }
     }

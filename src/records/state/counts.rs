@@ -13,12 +13,14 @@ use crate::rollout::assign::LearnerHash;
 use crate::rollout::gate::{Breach, Run, Snapshot};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
+use crate::rollout::segments::SegmentTotals;
 use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
+use crate::rollout::window::{Sparse, Totals};
 
-/// 2 has business results of learners.
+/// 2 has business results of learners, and segments.
 const VERSION: u8 = 2;
 /// Without them, and read all the same.
-const WITHOUT_OUTCOMES: u8 = 1;
+const FIRST: u8 = 1;
 
 pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -37,6 +39,9 @@ pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
             piece(&mut out, &encode_sketch(sketch));
         }
         outcomes::encode(&mut out, &run.outcomes);
+        for totals in totals(run) {
+            encode_segments(&mut out, &totals.segments);
+        }
     }
     out
 }
@@ -49,7 +54,7 @@ pub(super) fn decode_into(
 ) -> Result<Option<StateBytes>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let found = reader.byte()?;
-    if found != VERSION && found != WITHOUT_OUTCOMES {
+    if found != VERSION && found != FIRST {
         return Err(DecodeError::Version {
             found,
             known: VERSION,
@@ -66,8 +71,11 @@ pub(super) fn decode_into(
         for sketch in sketches_mut(run) {
             *sketch = decode_sketch(next(&mut reader)?)?;
         }
-        if found != WITHOUT_OUTCOMES {
+        if found != FIRST {
             outcomes::decode_into(&mut reader, run)?;
+            for totals in totals_mut(run) {
+                totals.segments = decode_segments(&mut reader)?;
+            }
         }
     }
     let kept = match snapshot.rehearsal {
@@ -89,21 +97,22 @@ pub(super) fn put_kept(out: &mut Vec<u8>, kept: &StateBytes) {
 }
 
 fn cells(run: &Run) -> impl Iterator<Item = &Cell> {
-    let stage = &run.stage;
-    run.totals
-        .cells
-        .iter()
-        .chain(&stage.totals.cells)
-        .chain(&stage.interval.cells)
+    totals(run).into_iter().flat_map(|totals| &totals.cells)
 }
 
 fn cells_mut(run: &mut Run) -> impl Iterator<Item = &mut Cell> {
+    totals_mut(run)
+        .into_iter()
+        .flat_map(|totals| &mut totals.cells)
+}
+
+fn totals(run: &Run) -> [&Totals; 3] {
+    [&run.totals, &run.stage.totals, &run.stage.interval]
+}
+
+fn totals_mut(run: &mut Run) -> [&mut Totals; 3] {
     let stage = &mut run.stage;
-    run.totals
-        .cells
-        .iter_mut()
-        .chain(&mut stage.totals.cells)
-        .chain(&mut stage.interval.cells)
+    [&mut run.totals, &mut stage.totals, &mut stage.interval]
 }
 
 fn sketches(run: &Run) -> impl Iterator<Item = &LearnerSketch> {
@@ -122,6 +131,30 @@ pub(super) fn piece(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let len = reader.count()?;
     reader.take(len)
+}
+
+fn encode_segments(out: &mut Vec<u8>, segments: &SegmentTotals) {
+    put(out, segments.len() as u64);
+    for (name, arms) in segments.iter() {
+        piece(out, name.as_bytes());
+        for arm in arms {
+            piece(out, &encode_cell(&arm.to_cell()));
+        }
+    }
+}
+
+fn decode_segments(reader: &mut Reader<'_>) -> Result<SegmentTotals, DecodeError> {
+    let mut segments = SegmentTotals::default();
+    for _ in 0..reader.count()? {
+        let name = std::str::from_utf8(next(reader)?)
+            .map_err(|_| DecodeError::Range("the name of a segment"))?;
+        let mut arms: [Sparse; 2] = Default::default();
+        for arm in &mut arms {
+            *arm = Sparse::of(&decode_cell(next(reader)?)?);
+        }
+        segments.insert(Arc::from(name), arms);
+    }
+    Ok(segments)
 }
 
 // In order of the ids, so that one state has one form.

@@ -20,7 +20,7 @@ use crate::records::words;
 use crate::rollout::assign::Split;
 use crate::rollout::gate::{
     Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Progress,
-    Rehearsal, RollbackCause, Run, Snapshot, Watch,
+    Raise, Rehearsal, RollbackCause, Run, Snapshot, Watch,
 };
 use crate::rollout::plan::Plan;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -38,6 +38,8 @@ pub(super) struct State {
     runs: u64,
     split: SplitState,
     awaiting: Option<AwaitingState>,
+    #[serde(default)]
+    raises: Vec<RaiseState>,
     retreat: Option<u64>,
     guarded: bool,
     causes: Vec<CauseState>,
@@ -80,6 +82,13 @@ struct SplitState {
 struct AwaitingState {
     event: u64,
     weight_ppm: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RaiseState {
+    event: u64,
+    segment: String,
+    ceiling_ppm: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,6 +155,8 @@ struct BreachState {
     #[serde(with = "words")]
     purpose: Purpose,
     index: usize,
+    #[serde(default)]
+    segment: Option<String>,
     since: Moments,
     lasted: Duration,
     without_data: Duration,
@@ -163,6 +174,8 @@ struct RunState {
     baseline_endpoints: u32,
     version: String,
     fallback_used: bool,
+    #[serde(default)]
+    failed_segments: BTreeMap<String, String>,
     stage: ProgressState,
     totals: TotalsState,
 }
@@ -187,6 +200,8 @@ struct TotalsState {
     /// Sent and answered, of baseline and of canary.
     probes: [[u64; 2]; 2],
     span: Duration,
+    #[serde(default)]
+    apart: [u64; 2],
 }
 
 // === impl State ===
@@ -204,6 +219,7 @@ impl From<&Snapshot> for State {
                 event: step.event.0,
                 weight_ppm: step.weight.ppm(),
             }),
+            raises: snapshot.raises.iter().map(RaiseState::from).collect(),
             retreat: snapshot.retreat.map(|id| id.0),
             guarded: snapshot.guarded,
             causes: snapshot.causes.iter().map(CauseState::from).collect(),
@@ -240,6 +256,11 @@ impl State {
                 .awaiting
                 .map(AwaitingState::into_awaiting)
                 .transpose()?,
+            raises: self
+                .raises
+                .into_iter()
+                .map(RaiseState::into_raise)
+                .collect::<Result<_, _>>()?,
             retreat: self.retreat.map(EventId),
             guarded: self.guarded,
             causes: self.causes.into_iter().map(HeldFor::from).collect(),
@@ -327,6 +348,26 @@ impl AwaitingState {
         Ok(Awaiting {
             event: EventId(self.event),
             weight: weight(self.weight_ppm)?,
+        })
+    }
+}
+
+impl From<&Raise> for RaiseState {
+    fn from(raise: &Raise) -> Self {
+        Self {
+            event: raise.event.0,
+            segment: raise.segment.to_string(),
+            ceiling_ppm: raise.ceiling.ppm(),
+        }
+    }
+}
+
+impl RaiseState {
+    fn into_raise(self) -> Result<Raise, StateError> {
+        Ok(Raise {
+            event: EventId(self.event),
+            segment: Arc::from(self.segment),
+            ceiling: weight(self.ceiling_ppm)?,
         })
     }
 }
@@ -515,6 +556,7 @@ impl From<&Breach> for BreachState {
         Self {
             purpose: breach.purpose,
             index: breach.index,
+            segment: breach.segment.as_ref().map(ToString::to_string),
             since: breach.since.into(),
             lasted: breach.lasted,
             without_data: breach.without_data,
@@ -531,6 +573,7 @@ impl From<BreachState> for Breach {
         Self {
             purpose: state.purpose,
             index: state.index,
+            segment: state.segment.map(Arc::from),
             since: state.since.into(),
             lasted: state.lasted,
             without_data: state.without_data,
@@ -554,6 +597,11 @@ impl From<&Run> for RunState {
             baseline_endpoints: run.baseline_endpoints,
             version: run.version.clone(),
             fallback_used: run.fallback_used,
+            failed_segments: run
+                .failed_segments
+                .iter()
+                .map(|(name, condition)| (name.to_string(), condition.clone()))
+                .collect(),
             stage: ProgressState::from(&run.stage),
             totals: TotalsState::from(&run.totals),
         }
@@ -569,6 +617,11 @@ impl RunState {
             baseline_endpoints: self.baseline_endpoints,
             version: self.version,
             fallback_used: self.fallback_used,
+            failed_segments: self
+                .failed_segments
+                .into_iter()
+                .map(|(name, condition)| (Arc::from(name), condition))
+                .collect(),
             stage: self.stage.into(),
             totals: self.totals.into(),
             learners: Default::default(),
@@ -617,6 +670,7 @@ impl From<&Totals> for TotalsState {
         Self {
             probes: pairs(&totals.probes),
             span: totals.span,
+            apart: totals.apart,
         }
     }
 }
@@ -627,6 +681,8 @@ impl From<TotalsState> for Totals {
             cells: Default::default(),
             probes: probes(state.probes),
             span: state.span,
+            apart: state.apart,
+            segments: Default::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ struct Tail {
     sustained: Option<Duration>,
     over: Option<Duration>,
     throughout: bool,
+    per_segment: bool,
 }
 
 pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
@@ -46,11 +47,12 @@ pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
         sustained: tail.sustained.unwrap_or_default(),
         over: tail.over,
         throughout: tail.throughout,
+        per_segment: tail.per_segment,
     })
 }
 
 fn refuse_later_versions(text: &str) -> Result<(), String> {
-    for name in ["regression(", "segment_variance", "per segment"] {
+    for name in ["regression("] {
         if text.contains(name) {
             let name = if name == "regression(" {
                 "regression(..)"
@@ -182,10 +184,18 @@ fn parse_tail<'a>(mut words: impl Iterator<Item = &'a str>) -> Result<Tail, Stri
                 tail.over = Some(over);
             }
             "throughout" if !tail.throughout => tail.throughout = true,
-            "for" | "over" | "throughout" => return Err(format!("{word:?} stands twice")),
+            "per" if !tail.per_segment => {
+                if words.next() != Some("segment") {
+                    return Err("\"per\" is followed by \"segment\"".to_owned());
+                }
+                tail.per_segment = true;
+            }
+            "for" | "over" | "throughout" | "per" => {
+                return Err(format!("{word:?} stands twice"));
+            }
             other => {
                 return Err(format!(
-                    "{other:?} is not understood; for, over or throughout may follow the value"
+                    "{other:?} is not understood; for, over, throughout or per segment may follow the value"
                 ));
             }
         }
@@ -225,6 +235,7 @@ mod tests {
                 sustained: Duration::from_secs(sustained_s),
                 over: over_s.map(Duration::from_secs),
                 throughout,
+                per_segment: text.ends_with("per segment"),
             };
             assert_eq!(parse(text), meant, "{text}");
         };
@@ -391,6 +402,26 @@ mod tests {
             false,
         );
         check(
+            "segment_variance < 5% throughout",
+            SegmentVariance,
+            Canary,
+            Op::Less,
+            0.05,
+            0,
+            None,
+            true,
+        );
+        check(
+            "error_rate > 1.5% for 2m per segment",
+            ErrorRate,
+            Canary,
+            Op::Greater,
+            0.015,
+            120,
+            None,
+            false,
+        );
+        check(
             "p999 < 1.5s",
             P999,
             Canary,
@@ -498,12 +529,11 @@ mod tests {
         check("error_rate < 1% please", "not understood");
         check("regression(any)", "regression(..) is not in this version");
         check(
-            "segment_variance < 5%",
-            "segment_variance is not in this version",
+            "segment_variance{delta} < 5%",
+            "not for an arm",
         );
-        check(
-            "error_rate < 1% per segment",
-            "per segment is not in this version",
-        );
+        check("error_rate < 1% per", "followed by \"segment\"");
+        check("error_rate < 1% per learner", "followed by \"segment\"");
+        check("error_rate < 1% per segment per segment", "stands twice");
     }
 }

@@ -22,7 +22,7 @@ use crate::rollout::window::Totals;
 /// Pins are for testers; beyond this the weight is the tool.
 const MAX_PINS: usize = 10_000;
 
-type Answer = Result<(), Refusal>;
+pub(super) type Answer = Result<(), Refusal>;
 
 impl Gate {
     pub(super) fn command(&mut self, now: Now, command: Command, out: &mut Vec<Effect>) {
@@ -69,6 +69,10 @@ impl Gate {
             }
             Action::Pin { learner, arm } => self.pin(now, author, learner, arm, out),
             Action::Unpin { learner } => self.unpin(now, author, &learner, out),
+            Action::SetCeiling { segment, ceiling } => {
+                self.set_ceiling(now, author, &segment, ceiling, out)
+            }
+            Action::LiftCeiling { segment } => self.lift_ceiling(now, author, &segment, out),
             Action::OpenIncident { summary } => self.open_incident(now, author, summary, out),
             Action::CloseIncident { id } => self.close_incident(now, author, id, out),
             Action::Rehearse { injection, within } => {
@@ -102,6 +106,7 @@ impl Gate {
         self.state.runs += 1;
         self.state.phase = Phase::Running;
         self.take_over(None);
+        let failed_before = self.failed_segments();
         self.state.run = Some(Run {
             version: plan.version.clone(),
             plan,
@@ -109,11 +114,13 @@ impl Gate {
             ended: None,
             baseline_endpoints,
             fallback_used: false,
+            failed_segments: Default::default(),
             stage: Progress::new(0),
             totals: Totals::default(),
             learners: Default::default(),
             outcomes: Default::default(),
         });
+        self.lift_with_next_event(failed_before);
         self.step_to(
             now,
             self.stage_weight(),
@@ -441,7 +448,7 @@ impl Gate {
         self.state.guarded = guarded.unwrap_or(true);
     }
 
-    fn refuse_without_store(&self, verb: Verb) -> Answer {
+    pub(super) fn refuse_without_store(&self, verb: Verb) -> Answer {
         match &self.state.store_fault {
             Some(why) => Err(self.refuse(verb, &format!("the store cannot write: {why}"))),
             None => Ok(()),

@@ -126,6 +126,24 @@ pub enum EventKind {
     Unpinned {
         learner: String,
     },
+    /// By a person; from the whole where there was no ceiling.
+    CeilingSet {
+        segment: String,
+        from: Weight,
+        to: Weight,
+    },
+    CeilingLifted {
+        segment: String,
+        from: Weight,
+    },
+    /// A trigger `per segment` took one segment off canary; the rest goes on.
+    SegmentLowered {
+        segment: String,
+        condition: String,
+        from: Weight,
+        breached_since: Now,
+        evaluations: Vec<Evaluation>,
+    },
     IncidentOpened {
         incident: u64,
         summary: String,

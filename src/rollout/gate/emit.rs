@@ -37,10 +37,24 @@ impl Gate {
         let event = self.event(now, author, kind);
         out.push(Effect::Record(event.clone()));
         // What follows a step that waits is told after it, so that nobody hears of events out of order.
-        match self.state.awaiting {
-            Some(_) => self.withheld.push(event),
-            None => out.push(Effect::Announce(event)),
+        match self.waits() {
+            true => self.withheld.push(event),
+            false => out.push(Effect::Announce(event)),
         }
+    }
+
+    /// Records and announces what is in force, and what was to be told before it.
+    pub(super) fn tell_now(
+        &mut self,
+        now: Now,
+        author: Author<'_>,
+        kind: EventKind,
+        out: &mut Vec<Effect>,
+    ) {
+        self.release_withheld(out);
+        let event = self.event(now, author, kind);
+        out.push(Effect::Record(event.clone()));
+        out.push(Effect::Announce(event));
     }
 
     /// Towards canary: recorded now, in force and announced when that is on disk.
@@ -69,8 +83,7 @@ impl Gate {
     ) {
         self.state.awaiting = None;
         self.put_in_force(now, weight, out);
-        self.release_withheld(out);
-        self.tell(now, author, kind, out);
+        self.tell_now(now, author, kind, out);
     }
 
     /// Whichever of the two the weight asks for. The same weight in a new stage is a step up.
@@ -102,6 +115,11 @@ impl Gate {
         }
         self.state.split.weight = weight;
         self.state.split.closed = weight.is_zero();
+        self.watch_anew(now, out);
+    }
+
+    /// Publishes the split and watches it from now on: what was before does not count.
+    pub(super) fn watch_anew(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.publish(out);
         let stage = match &self.state.run {
             Some(run) if self.state.phase.is_in_a_run() => run.stage.index,
@@ -119,9 +137,14 @@ impl Gate {
     pub(super) fn stored(&mut self, now: Now, id: EventId, out: &mut Vec<Effect>) {
         self.state.store_fault = None;
         self.state.stored = self.state.stored.max(id.min(self.state.last_event));
+        let raised = self.raise_ceilings(id);
         if let Some(awaiting) = self.state.awaiting.filter(|awaiting| awaiting.event <= id) {
             self.state.awaiting = None;
             self.put_in_force(now, awaiting.weight, out);
+        } else if raised {
+            self.watch_anew(now, out);
+        }
+        if !self.waits() {
             self.release_withheld(out);
         }
         if self.state.phase == Phase::RollingBack
@@ -148,6 +171,11 @@ impl Gate {
                 out,
             );
         }
+    }
+
+    // Whether a recorded step towards canary is not in force yet.
+    pub(super) fn waits(&self) -> bool {
+        self.state.awaiting.is_some() || !self.state.raises.is_empty()
     }
 
     fn event(&mut self, now: Now, author: Author<'_>, kind: EventKind) -> Event {

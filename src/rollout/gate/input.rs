@@ -2,6 +2,7 @@
 //!
 //! A closed list; nothing here decides anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::outside::Heard;
@@ -66,6 +67,14 @@ pub enum Action {
     },
     Unpin {
         learner: Box<[u8]>,
+    },
+    /// The highest weight of one segment; `other` is the rest.
+    SetCeiling {
+        segment: Arc<str>,
+        ceiling: Weight,
+    },
+    LiftCeiling {
+        segment: Arc<str>,
     },
     OpenIncident {
         summary: String,

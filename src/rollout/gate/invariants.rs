@@ -39,6 +39,17 @@ impl Gate {
                 "a step waits for an event that is stored"
             );
         }
+        for raise in &state.raises {
+            assert!(
+                raise.event > state.stored && raise.event <= state.last_event,
+                "a raise waits for no event that is on its way"
+            );
+            let now = state.split.ceilings.get(&raise.segment);
+            assert!(
+                now.is_some_and(|&ceiling| ceiling < raise.ceiling),
+                "a lowered ceiling waits for the disk"
+            );
+        }
         if let (true, Some(run)) = (state.phase.is_in_a_run(), &state.run) {
             let cap = Weight::FULL.ppm() - run.plan.holdout.ppm();
             assert!(
@@ -128,7 +139,7 @@ impl Gate {
             state.last_event.0
         );
         assert!(
-            state.awaiting.is_some() || self.withheld.is_empty(),
+            self.waits() || self.withheld.is_empty(),
             "events are withheld without a step"
         );
         let refused = out.iter().any(|effect| matches!(effect, Effect::Refuse(_)));

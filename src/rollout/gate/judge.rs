@@ -2,6 +2,7 @@
 //!
 //! Reads the state and never changes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
@@ -10,7 +11,7 @@ use crate::rollout::condition::{Condition, Metric};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{DEFAULT_OVER, Stage};
 use crate::rollout::time::{Now, Timestamp};
-use crate::rollout::verdict::{Evaluation, Purpose, Sample, Verdict};
+use crate::rollout::verdict::{Evaluation, Purpose, Sample, SegmentRule, Verdict};
 use crate::rollout::weight::Weight;
 use crate::rollout::window::{Measured, View};
 
@@ -123,23 +124,22 @@ impl Gate {
         index: usize,
         condition: &Condition,
     ) -> Evaluation {
-        let view = self.guard_view(now, purpose, condition);
-        let (_, since) = self.guard_span(purpose, condition);
-        let sample = self.sample_since(&view, now, since);
-        let mut evaluation =
-            condition.evaluate(purpose, &sample, condition.over.unwrap_or(DEFAULT_OVER));
+        let over = condition.over.unwrap_or(DEFAULT_OVER);
+        let mut evaluation = if condition.per_segment {
+            let each = self.guard_view(now, purpose, condition).by_segment();
+            self.judge_each(now, (purpose, Some(index)), condition, (each, over))
+        } else {
+            let view = self.guard_view(now, purpose, condition);
+            let (_, since) = self.guard_span(purpose, condition);
+            condition.evaluate(purpose, &self.sample_since(&view, now, since), over)
+        };
         if self.lacks_baseline(condition) {
             evaluation.verdict = Verdict::NoData;
             evaluation.note = "no baseline at 100%".to_owned();
             return evaluation;
         }
-        if let Some(breach) = self.breach(purpose, index) {
-            evaluation.breached_for = Some(breach.lasted);
-            evaluation.learners =
-                names_learners(condition.metric).then_some(breach.learners.len() as u64);
-            if evaluation.note.is_empty() && purpose != Purpose::Hold {
-                evaluation.note = self.unproven(now, breach).unwrap_or_default();
-            }
+        if let Some(breach) = self.breach_of(purpose, index, None) {
+            self.show_breach(now, &mut evaluation, condition, breach);
         }
         evaluation
     }
@@ -161,8 +161,19 @@ impl Gate {
                     let view =
                         self.window
                             .view(now.mono, over, self.warm_since(), &self.state.probes);
-                    let sample = self.sample_since(&view, now, self.warm_since());
-                    condition.evaluate(Purpose::Advance, &sample, over)
+                    match condition.per_segment {
+                        true => {
+                            let each = (view.by_segment(), over);
+                            self.judge_each(now, (Purpose::Advance, None), condition, each)
+                        }
+                        false => {
+                            let sample = self.sample_since(&view, now, self.warm_since());
+                            condition.evaluate(Purpose::Advance, &sample, over)
+                        }
+                    }
+                }
+                None if condition.per_segment => {
+                    self.judge_each_total(condition, &run.stage.totals)
                 }
                 None => {
                     let totals = &run.stage.totals;
@@ -197,18 +208,43 @@ impl Gate {
         }
     }
 
-    pub(super) fn sample<'a>(&self, measured: &'a dyn Measured) -> Sample<'a> {
+    pub(super) fn sample<'a>(&'a self, measured: &'a dyn Measured) -> Sample<'a> {
         Sample {
             measured,
             incidents: self.state.incidents.len() as u64,
             min_window_requests: self.min_window_requests(),
             outside: None,
+            segments: SegmentRule {
+                min_requests: self
+                    .plan()
+                    .map_or(u64::MAX, |plan| plan.gate.min_segment_requests),
+                ceilings: &self.state.split.ceilings,
+            },
         }
     }
 
-    pub(super) fn breach(&self, purpose: Purpose, index: usize) -> Option<&Breach> {
-        let is_it = |breach: &&Breach| (breach.purpose, breach.index) == (purpose, index);
-        self.state.watch.breaches.iter().find(is_it)
+    pub(super) fn breach_of(
+        &self,
+        purpose: Purpose,
+        index: usize,
+        segment: Option<&Arc<str>>,
+    ) -> Option<&Breach> {
+        let mut breaches = self.state.watch.breaches.iter();
+        breaches.find(|breach| breach.is_of(purpose, index, segment))
+    }
+
+    /// What the clock of a breach reads.
+    pub(super) fn breach_view<'a>(
+        &'a self,
+        now: Now,
+        breach: &'a Breach,
+        condition: &Condition,
+    ) -> View<'a> {
+        let view = self.guard_view(now, breach.purpose, condition);
+        match &breach.segment {
+            Some(name) => view.segment(name),
+            None => view,
+        }
     }
 
     fn tripwire(&self) -> Option<&Condition> {

@@ -5,8 +5,9 @@
 //!
 //! Reading order: `state` (phases, the table of commands), `input`, `effect`, `snapshot` (all it
 //! remembers), then `command` and `tick` (what comes in), `watch` (triggers), `stage` (the way to the
-//! next stage), `retreat` and `hold` (the ways out), `emit` (the order of effects), `status`.
+//! next stage), `retreat`, `hold` and `ceilings` (the ways out), `emit` (the order of effects), `status`.
 
+mod ceilings;
 mod command;
 mod effect;
 mod emit;
@@ -17,6 +18,7 @@ mod judge;
 mod outside;
 mod rehearsal;
 mod retreat;
+mod segments;
 mod snapshot;
 mod stage;
 mod state;
@@ -30,9 +32,9 @@ pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
 pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};
 pub use rehearsal::{Rehearsal, Rehearsed};
-pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Run, Snapshot, Watch};
+pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Raise, Run, Snapshot, Watch};
 pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
-pub use status::{ArmFigures, HoldCause, Incident, Status};
+pub use status::{ArmFigures, HoldCause, Incident, SegmentFigures, Status};
 
 use super::assign::Split;
 use super::condition::Condition;
@@ -116,8 +118,10 @@ impl Gate {
             gate.state.last_tick = gate.state.last_tick.map(|_| now);
         }
         gate.remember(&recent, now);
+        let raised = gate.raise_ceilings(gate.state.last_event);
         match gate.state.awaiting.take() {
             Some(awaiting) => gate.put_in_force(now, awaiting.weight, &mut out),
+            None if raised => gate.watch_anew(now, &mut out),
             None => gate.publish(&mut out),
         }
         if gate.state.last_event > EventId(0) {
@@ -204,8 +208,10 @@ impl Gate {
         let keep = self.memory();
         let watch = &self.state.watch;
         for slot in recent.iter().filter(|slot| slot.start >= watch.since) {
-            let part = Part::of(slot, watch.epoch);
-            self.window.push(part, now.mono, keep, watch.warm_until);
+            let part = Part::without(slot, watch.epoch, &self.state.split.ceilings);
+            let part = self.as_told(part);
+            let warm_until = self.state.watch.warm_until;
+            self.window.push(part, now.mono, keep, warm_until);
         }
     }
 }

@@ -202,7 +202,7 @@ impl Gate {
         if let Some(why) = &state.store_fault {
             return Some(format!("the store cannot write: {why}"));
         }
-        if state.awaiting.is_some() {
+        if self.waits() {
             return Some("a step is being recorded".to_owned());
         }
         if state.watch.warm_until.is_none() || state.split.weight.is_zero() {

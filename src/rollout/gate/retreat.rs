@@ -33,16 +33,21 @@ impl Gate {
     pub(super) fn act(&mut self, now: Now, breach: &Breach, out: &mut Vec<Effect>) {
         let cause = self.cause_of(breach);
         if self.baseline_usable() == 0 {
-            self.state.decided = Some(Decided {
-                cause,
-                breached_since: breach.since,
-            });
+            // A segment's trigger stays breached, and acts when there is somewhere to go.
+            if breach.segment.is_none() {
+                self.state.decided = Some(Decided {
+                    cause,
+                    breached_since: breach.since,
+                });
+            }
             self.wait_for_baseline(now, breach, out);
         } else if breach.shared_since.is_some() && !self.goes_back_in_an_outage(now, breach) {
             let why =
                 "baseline breaks the same limit: this looks like an outage, not like the canary";
             self.note_once(now, breach, why, out);
             self.hold_for(now, Cause::Outage, why, out);
+        } else if let Some(segment) = &breach.segment {
+            self.lower_segment(now, segment, breach, out);
         } else {
             let evaluations = self.judge_all(now);
             let retreat = Retreat {
@@ -133,8 +138,9 @@ impl Gate {
         why: &str,
         out: &mut Vec<Effect>,
     ) {
-        let same =
-            |other: &&mut Breach| (other.purpose, other.index) == (breach.purpose, breach.index);
+        let same = |other: &&mut Breach| {
+            other.is_of(breach.purpose, breach.index, breach.segment.as_ref())
+        };
         if let Some(mine) = self.state.watch.breaches.iter_mut().find(same)
             && !mine.told
         {
@@ -218,7 +224,7 @@ impl Gate {
         self.fall_back(now, Author::GATE, retreat, weight, out);
     }
 
-    fn cause_of(&self, breach: &Breach) -> RollbackCause {
+    pub(super) fn cause_of(&self, breach: &Breach) -> RollbackCause {
         match breach.purpose {
             Purpose::Tripwire => RollbackCause::Tripwire,
             Purpose::Advance | Purpose::Hold | Purpose::Rollback => {
@@ -244,7 +250,7 @@ impl Gate {
         let baseline = self
             .condition(breach.purpose, breach.index)
             .map(|condition| {
-                self.guard_view(now, breach.purpose, condition)
+                self.breach_view(now, breach, condition)
                     .counts(Arm::Baseline)
                     .counted
             });

@@ -3,7 +3,7 @@
 //! The gate works on this very struct, so nothing it decides by can be forgotten. Beside it only the
 //! recent slots are needed, which are stored as samples. Decides nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub split: Split,
     /// A recorded step towards canary that is not in force yet.
     pub awaiting: Option<Awaiting>,
+    /// Recorded raises of ceilings that are not in force yet.
+    pub raises: Vec<Raise>,
     /// In `rolling_back`: the event that must be on disk before the phase is `rolled_back`.
     pub retreat: Option<EventId>,
     /// False after `?guard=false`.
@@ -77,6 +79,15 @@ pub struct Snapshot {
 pub struct Awaiting {
     pub event: EventId,
     pub weight: Weight,
+}
+
+/// A segment's ceiling that goes up when its event is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raise {
+    pub event: EventId,
+    pub segment: Arc<str>,
+    /// The whole means that the segment has none any more.
+    pub ceiling: Weight,
 }
 
 /// One cause of a hold.
@@ -121,6 +132,8 @@ pub struct Breach {
     pub purpose: Purpose,
     /// Place in its list of the stage; 0 for the tripwire.
     pub index: usize,
+    /// Where it is judged per segment.
+    pub segment: Option<Arc<str>>,
     /// The tick that first found it true.
     pub since: Now,
     /// Observed time over ticks with data, compared with `for`.
@@ -151,8 +164,10 @@ pub struct Run {
     pub version: String,
     /// A fallback weight took effect: the next alarm goes to 0.
     pub fallback_used: bool,
+    /// Segments lowered by a trigger, with its condition, until a person sets their ceilings.
+    pub failed_segments: BTreeMap<Arc<str>, String>,
     pub stage: Progress,
-    /// Over the whole run, warm-ups included.
+    /// Over the whole run, warm-ups included; of segments the counts alone.
     pub totals: Totals,
     /// By `Arm::index`.
     pub learners: [LearnerSketch; 2],
@@ -196,6 +211,7 @@ impl Snapshot {
             runs: 0,
             split,
             awaiting: None,
+            raises: Vec::new(),
             retreat: None,
             guarded: true,
             causes: Vec::new(),

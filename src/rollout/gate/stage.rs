@@ -95,7 +95,8 @@ impl Gate {
         let shown = breaches.filter_map(|breach| {
             let condition = self.condition(breach.purpose, breach.index)?;
             Some(format!(
-                "{condition} is breached for {}",
+                "{condition} is breached{} for {}",
+                breach.place(),
                 whole_seconds(breach.lasted)
             ))
         });
@@ -178,10 +179,9 @@ impl Gate {
             return None;
         }
         let sample = Sample {
-            measured: &progress.interval,
             incidents: progress.interval_incidents,
             min_window_requests: stage.min_window_requests,
-            outside: None,
+            ..self.sample(&progress.interval)
         };
         let asked = stage
             .advance
@@ -190,10 +190,11 @@ impl Gate {
             .filter(|(_, condition)| condition.throughout);
         let judged: Vec<(usize, Evaluation)> = asked
             .map(|(index, condition)| {
-                (
-                    index,
-                    condition.evaluate(Purpose::Advance, &sample, progress.interval.span),
-                )
+                let evaluation = match condition.per_segment {
+                    true => self.judge_each_total(condition, &progress.interval),
+                    false => condition.evaluate(Purpose::Advance, &sample, progress.interval.span),
+                };
+                (index, evaluation)
             })
             .collect();
         let is = |verdict: Verdict| {
@@ -402,8 +403,10 @@ pub(super) fn unmet_criteria(evaluations: &[Evaluation]) -> Vec<String> {
     unmet
         .map(|evaluation| {
             let condition = &evaluation.condition;
+            let place = evaluation.segment.as_ref();
+            let place = place.map_or_else(String::new, |name| format!(" in segment {name}"));
             let mut shown = match evaluation.figure {
-                Some(figure) => format!("{condition} is {}", condition.unit().show(figure)),
+                Some(figure) => format!("{condition} is {}{place}", condition.unit().show(figure)),
                 None => format!("{condition} has no data"),
             };
             if !evaluation.note.is_empty() {

@@ -172,6 +172,9 @@ pub enum Verb {
     SetZero,
     Pin,
     Unpin,
+    /// A person sets the ceiling of a segment.
+    SetCeiling,
+    LiftCeiling,
     OpenIncident,
     CloseIncident,
     Rehearse,
@@ -195,7 +198,7 @@ pub struct Rule {
 const IN_A_RUN: &[Phase] = &[Phase::Running, Phase::Held, Phase::Paused];
 
 /// Which command is allowed in which phase, and what it does. The texts of refusals come from here.
-pub const TRANSITIONS: [Rule; 16] = [
+pub const TRANSITIONS: [Rule; 18] = [
     Rule {
         verb: Verb::Start,
         name: "start",
@@ -302,6 +305,20 @@ pub const TRANSITIONS: [Rule; 16] = [
         does: "lets go of one learner",
     },
     Rule {
+        verb: Verb::SetCeiling,
+        name: "segment",
+        infinitive: "set a segment's ceiling",
+        phases: &Phase::ALL,
+        does: "caps the weight of one segment; in a run holds for the cause `manual`",
+    },
+    Rule {
+        verb: Verb::LiftCeiling,
+        name: "lift segment",
+        infinitive: "lift a segment's ceiling",
+        phases: &Phase::ALL,
+        does: "lets one segment have the weight again; in a run holds for the cause `manual`",
+    },
+    Rule {
         verb: Verb::OpenIncident,
         name: "incident",
         infinitive: "open an incident",
@@ -346,6 +363,8 @@ impl Verb {
             Action::SetWeight { .. } => Self::SetWeight,
             Action::Pin { .. } => Self::Pin,
             Action::Unpin { .. } => Self::Unpin,
+            Action::SetCeiling { .. } => Self::SetCeiling,
+            Action::LiftCeiling { .. } => Self::LiftCeiling,
             Action::OpenIncident { .. } => Self::OpenIncident,
             Action::CloseIncident { .. } => Self::CloseIncident,
             Action::Rehearse { .. } => Self::Rehearse,

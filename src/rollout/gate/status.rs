@@ -2,6 +2,7 @@
 //!
 //! Everything that the API, the terminal and the dashboard say comes from here. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Gate;
@@ -14,10 +15,11 @@ use crate::rollout::condition::Metric;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, StageName};
 use crate::rollout::plan::{DEFAULT_OVER, OnSuccess};
+use crate::rollout::segments::{SegmentTotal, success_delta};
 use crate::rollout::time::Now;
 use crate::rollout::verdict::{Evaluation, Verdict};
 use crate::rollout::weight::Weight;
-use crate::rollout::window::{Counts, Measured};
+use crate::rollout::window::{Counts, Measured, Sparse, Totals};
 
 /// A gate as it stands at one moment: everything that `status`, the API and the terminal show.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +47,8 @@ pub struct Status {
     pub causes: Vec<HoldCause>,
     pub incidents: Vec<Incident>,
     pub pins: Vec<(Vec<u8>, Arm)>,
+    /// Those seen in the run or with a ceiling, by name.
+    pub segments: Vec<SegmentFigures>,
     /// By `Arm::index`: over the last 60 s, since the stage began (after warm-up), since the run began.
     pub recent: [ArmFigures; 2],
     pub stage_figures: [ArmFigures; 2],
@@ -74,6 +78,21 @@ pub struct Incident {
     pub id: u64,
     pub summary: String,
     pub opened: Now,
+}
+
+/// One segment as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentFigures {
+    pub name: String,
+    /// What the last decision set, in force or on its way; `None` where it has the weight.
+    pub ceiling: Option<Weight>,
+    /// The trigger that lowered it.
+    pub failed: Option<String>,
+    /// By `Arm::index`: since the stage began (after warm-up); since the run began, without latencies.
+    pub stage: [ArmFigures; 2],
+    pub run: [ArmFigures; 2],
+    /// Canary's success rate in the stage against baseline's, relative to it.
+    pub delta: Option<f64>,
 }
 
 /// Figures of one arm over one span. `None` where nothing was measured.
@@ -132,6 +151,7 @@ impl Gate {
             causes: self.hold_causes(),
             incidents: state.incidents.clone(),
             pins: self.pins(),
+            segments: self.segment_figures(),
             recent: Arm::ALL.map(|arm| ArmFigures::of(&recent, arm, None)),
             stage_figures: of_run(&|run| both(&run.stage.totals, &run.stage.learners)),
             run_figures: of_run(&|run| both(&run.totals, &run.learners)),
@@ -163,6 +183,51 @@ impl Gate {
         pins
     }
 
+    fn segment_figures(&self) -> Vec<SegmentFigures> {
+        let state = &self.state;
+        let run = state.run.as_ref();
+        let mut names: BTreeSet<&str> = state.split.ceilings.keys().map(|name| &**name).collect();
+        names.extend(
+            run.iter()
+                .flat_map(|run| run.totals.segments.iter())
+                .map(|(name, _)| &**name),
+        );
+        let figures = |totals: Option<&Totals>, name: &str| {
+            let arms = totals.and_then(|totals| Some((totals.segments.get(name)?, totals.span)));
+            arms.map(|(arms, span)| {
+                let total = SegmentTotal::new(arms, span);
+                Arm::ALL.map(|arm| ArmFigures::of(&total, arm, None))
+            })
+        };
+        let stage = run.map(|run| &run.stage.totals);
+        let counts = |name: &str| {
+            let arms = stage?.segments.get(name)?;
+            success_delta(arms.each_ref().map(Sparse::counts))
+        };
+        let one = |name: &str| SegmentFigures {
+            name: name.to_owned(),
+            ceiling: Some(self.decided_ceiling(name)).filter(|&ceiling| ceiling < Weight::FULL),
+            failed: run.and_then(|run| run.failed_segments.get(name).cloned()),
+            stage: figures(stage, name).unwrap_or_default(),
+            run: figures(run.map(|run| &run.totals), name).unwrap_or_default(),
+            delta: counts(name),
+        };
+        names.into_iter().map(one).collect()
+    }
+
+    // ", without eu and us": those that the weight does not reach.
+    fn without_lowered(&self) -> String {
+        let ceilings = self.state.split.ceilings.keys();
+        let out: Vec<&str> = ceilings
+            .filter(|name| self.is_left_out(name))
+            .map(|name| &**name)
+            .collect();
+        match out.is_empty() {
+            true => String::new(),
+            false => format!("; without {}, whose ceiling is 0%", out.join(", ")),
+        }
+    }
+
     fn outlook(&self, now: Now) -> String {
         let state = &self.state;
         if let Some(awaiting) = state.awaiting {
@@ -180,10 +245,10 @@ impl Gate {
             }
             Phase::RolledBack => "rolled back; nothing restarts by itself".to_owned(),
             Phase::Aborted => "aborted; nothing restarts by itself".to_owned(),
-            Phase::Complete => "complete".to_owned(),
+            Phase::Complete => format!("complete{}", self.without_lowered()),
             Phase::Paused => "paused by an operator; triggers stay armed".to_owned(),
             Phase::Held => self.outlook_held(),
-            Phase::Running => self.outlook_running(now),
+            Phase::Running => self.outlook_running(now) + &self.without_lowered(),
         }
     }
 

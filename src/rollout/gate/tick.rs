@@ -16,7 +16,7 @@ use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Now, Timestamp};
-use crate::rollout::window::{Part, Probes, Totals};
+use crate::rollout::window::{Counts, Part, Probes, Totals};
 
 /// Ticks come every 250 ms; from this distance on, the time between them was not observed.
 const LONGEST_TICK: Duration = Duration::from_secs(2);
@@ -162,9 +162,11 @@ impl Gate {
         let keep = self.memory();
         let mut failing = Failing::default();
         for slot in &observed.slots {
-            let part = Part::of(slot, self.state.watch.epoch);
+            let ceilings = &self.state.split.ceilings;
+            let part = Part::without(slot, self.state.watch.epoch, ceilings);
             self.add_to_totals(slot, &part);
             if part.start() >= self.state.watch.since {
+                let part = self.as_told(part);
                 failing.add(&part);
                 self.window
                     .push(part, now.mono, keep, self.state.watch.warm_until);
@@ -179,17 +181,28 @@ impl Gate {
         let collects = self.collects(slot.start);
         let counts = self.state.phase.is_in_a_run() || self.state.phase == Phase::RollingBack;
         let epoch = self.state.watch.epoch;
+        let tells_segments = self.tells_segments();
         let Some(run) = self.state.run.as_mut().filter(|_| counts) else {
             return;
         };
-        run.totals.add_part(part);
+        let ceilings = &self.state.split.ceilings;
+        run.totals.add_everything(part, ceilings);
+        run.totals.segments.count_part(part);
         for (key, cell) in slot.cells.iter().filter(|(key, _)| key.epoch < epoch) {
             run.totals.add(key.arm, cell);
+            if let Some(segment) = &key.segment {
+                let counts = Counts::of(cell);
+                run.totals.segments.count(segment, key.arm, counts);
+            }
         }
         if collects {
             run.stage.totals.add_part(part);
+            run.stage.totals.segments.add_part(part);
             if run.judges_throughout() {
                 run.stage.interval.add_part(part);
+                if tells_segments {
+                    run.stage.interval.segments.add_part(part);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A clock runs only over ticks with data. Finds what is breached and hands it on; moves no weight itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
@@ -13,15 +14,19 @@ use super::state::Cause;
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::condition::{Condition, Metric, Op, Selector};
 use crate::rollout::name::Arm;
+use crate::rollout::plan::Stage;
 use crate::rollout::slot::MAX_FAILING_LEARNERS;
 use crate::rollout::time::Now;
 use crate::rollout::verdict::{Purpose, Sample};
-use crate::rollout::window::{Part, View};
+use crate::rollout::window::{Part, Sparse, View};
 
 /// How many must be on the wrong side: a single bot that always fails is no release fault (gate.md).
 const PROOF: u64 = 3;
 /// A breach without data is dropped after this, or after its `for` if that is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+
+/// How long a trigger on everybody gives way to those of single segments (gate.md, "Evidence", 5).
+const GIVES_WAY: Duration = Duration::from_secs(2);
 
 /// How much time a tick stands for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,8 +39,15 @@ pub(super) struct Passed {
 /// Who failed since the last tick, by `Arm::index`.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
-    learners: [BTreeSet<LearnerHash>; 2],
-    others: [u64; 2],
+    arms: [FailingOn; 2],
+    segments: BTreeMap<Arc<str>, [FailingOn; 2]>,
+}
+
+/// Who failed on one arm.
+#[derive(Debug, Default)]
+struct FailingOn {
+    learners: BTreeSet<LearnerHash>,
+    others: u64,
 }
 
 // What one condition's clock is moved by.
@@ -46,14 +58,41 @@ struct Tick<'a> {
     view: &'a View<'a>,
 }
 
+// A hold condition or trigger with its place, for everybody or for one segment.
+struct Guard<'a> {
+    purpose: Purpose,
+    index: usize,
+    condition: &'a Condition,
+    segment: Option<Arc<str>>,
+}
+
 impl Failing {
     pub(super) fn add(&mut self, part: &Part) {
         for arm in Arm::ALL {
-            let learners = &mut self.learners[arm.index()];
-            self.others[arm.index()] += part.arm(arm).failing(|learner| {
-                learners.insert(learner);
-            });
+            self.arms[arm.index()].add(part.arm(arm));
         }
+        for (name, arms) in part.segments() {
+            let known = self.segments.entry(Arc::clone(name)).or_default();
+            for (failing, sparse) in known.iter_mut().zip(arms) {
+                failing.add(sparse);
+            }
+        }
+    }
+
+    fn on(&self, segment: &Option<Arc<str>>, arm: Arm) -> Option<&FailingOn> {
+        match segment {
+            None => Some(&self.arms[arm.index()]),
+            Some(name) => self.segments.get(name).map(|arms| &arms[arm.index()]),
+        }
+    }
+}
+
+impl FailingOn {
+    fn add(&mut self, sparse: &Sparse) {
+        let learners = &mut self.learners;
+        self.others += sparse.failing(|learner| {
+            learners.insert(learner);
+        });
     }
 }
 
@@ -97,7 +136,7 @@ impl Gate {
             let seen = breach.learners.len() as u64 + breach.others;
             return (seen < PROOF).then(|| format!("{seen} of {PROOF} failing learners"));
         }
-        let view = self.guard_view(now, breach.purpose, condition);
+        let view = self.breach_view(now, breach, condition);
         if condition.metric.is_impact() {
             let (_, since) = self.guard_span(breach.purpose, condition);
             let sample = self.sample_since(&view, now, since);
@@ -112,13 +151,15 @@ impl Gate {
             return;
         };
         if breach.purpose == Purpose::Hold {
-            self.hold_for(now, Cause::Condition, &format!("{condition} is true"), out);
+            let why = format!("{condition} is true{}", breach.place());
+            self.hold_for(now, Cause::Condition, &why, out);
             return;
         }
         match self.unproven(now, breach) {
             None => self.act(now, breach, out),
             Some(missing) => {
-                let why = format!("{condition} is breached but not proven: {missing}");
+                let place = breach.place();
+                let why = format!("{condition} is breached{place} but not proven: {missing}");
                 self.note_once(now, breach, &why, out);
                 self.hold_for(now, Cause::Alarm, &why, out);
             }
@@ -129,7 +170,9 @@ impl Gate {
         let due = |breach: &&Breach| {
             let condition = self.condition(breach.purpose, breach.index);
             breach.without_data.is_zero()
-                && condition.is_some_and(|condition| breach.lasted >= condition.sustained)
+                && condition.is_some_and(|condition| {
+                    breach.lasted >= condition.sustained + self.gives_way(breach)
+                })
         };
         self.state
             .watch
@@ -140,31 +183,76 @@ impl Gate {
             .collect()
     }
 
+    // Where segments have triggers of their own, those of everybody let them go first. The tripwire does not.
+    fn gives_way(&self, breach: &Breach) -> Duration {
+        let single = self.watched_stage().is_some_and(Stage::lowers_segments);
+        match (breach.purpose, &breach.segment) {
+            (Purpose::Rollback, None) if single => GIVES_WAY,
+            (Purpose::Rollback | Purpose::Hold | Purpose::Tripwire | Purpose::Advance, _) => {
+                Duration::ZERO
+            }
+        }
+    }
+
     fn next_breaches(&self, now: Now, passed: Passed, failing: &Failing) -> Vec<Breach> {
         // Most conditions read the same few windows.
         let mut views = BTreeMap::new();
+        let mut split_views = BTreeMap::new();
         let mut breaches = Vec::new();
         for (purpose, index, condition) in self.guards() {
             let (over, since) = self.guard_span(purpose, &condition);
             let view = views
                 .entry((over, since))
                 .or_insert_with(|| self.window.view(now.mono, over, since, &self.state.probes));
-            let tick = Tick {
-                now,
-                passed,
-                failing,
-                view,
+            let whole = [(None, *view)];
+            let each: &[(Option<Arc<str>>, View<'_>)] = match condition.per_segment {
+                false => &whole,
+                true => split_views
+                    .entry((over, since))
+                    .or_insert_with(|| self.segment_views(*view)),
             };
-            breaches.extend(self.next_breach(&tick, (purpose, index, &condition)));
+            for (segment, view) in each {
+                let tick = Tick {
+                    now,
+                    passed,
+                    failing,
+                    view,
+                };
+                let guard = Guard {
+                    purpose,
+                    index,
+                    condition: &condition,
+                    segment: segment.clone(),
+                };
+                breaches.extend(self.next_breach(&tick, &guard));
+            }
         }
         breaches
     }
 
-    fn next_breach(
-        &self,
-        tick: &Tick<'_>,
-        (purpose, index, condition): (Purpose, usize, &Condition),
-    ) -> Option<Breach> {
+    // Those that were seen, and those whose breach stands still because they were not.
+    fn segment_views<'a>(&'a self, whole: View<'a>) -> Vec<(Option<Arc<str>>, View<'a>)> {
+        let mut views: BTreeMap<&Arc<str>, View<'a>> = whole.by_segment().into_iter().collect();
+        for breach in &self.state.watch.breaches {
+            if let Some(name) = &breach.segment {
+                views.entry(name).or_insert_with(|| whole.segment(name));
+            }
+        }
+        let present = views
+            .into_iter()
+            .filter(|(name, _)| !self.is_left_out(name));
+        present
+            .map(|(name, view)| (Some(Arc::clone(name)), view))
+            .collect()
+    }
+
+    fn next_breach(&self, tick: &Tick<'_>, guard: &Guard<'_>) -> Option<Breach> {
+        let Guard {
+            purpose,
+            index,
+            condition,
+            ref segment,
+        } = *guard;
         if self.lacks_baseline(condition) {
             return None;
         }
@@ -174,9 +262,12 @@ impl Gate {
             failing,
             view,
         } = *tick;
-        let old = self.breach(purpose, index).cloned();
+        let old = self.breach_of(purpose, index, segment.as_ref()).cloned();
         let (_, since) = self.guard_span(purpose, condition);
-        let sample = self.sample_since(view, now, since);
+        let sample = match segment {
+            Some(_) => self.segment_sample(purpose, view),
+            None => self.sample_since(view, now, since),
+        };
         let mut breach = match (condition.truth(purpose, &sample), old) {
             (Some(false), _) | (None, None) => return None,
             (None, Some(mut old)) => {
@@ -191,9 +282,8 @@ impl Gate {
                 old
             }
             (Some(true), None) => {
-                let mut breach = Breach::begun(purpose, index, now);
-                let learners = &mut breach.learners;
-                breach.others = view.failing(condition.arm(), |learner| insert(learners, learner));
+                let mut breach = Breach::begun(guard, now);
+                breach.prove_by(condition.arm(), *view);
                 breach
             }
         };
@@ -205,10 +295,11 @@ impl Gate {
 // === impl Breach ===
 
 impl Breach {
-    fn begun(purpose: Purpose, index: usize, now: Now) -> Self {
+    fn begun(guard: &Guard<'_>, now: Now) -> Self {
         Self {
-            purpose,
-            index,
+            purpose: guard.purpose,
+            index: guard.index,
+            segment: guard.segment.clone(),
             since: now,
             lasted: Duration::ZERO,
             without_data: Duration::ZERO,
@@ -220,11 +311,31 @@ impl Breach {
         }
     }
 
+    pub(super) fn is_of(&self, purpose: Purpose, index: usize, segment: Option<&Arc<str>>) -> bool {
+        (self.purpose, self.index) == (purpose, index) && self.segment.as_ref() == segment
+    }
+
+    /// ` in segment eu`, for a sentence.
+    pub(super) fn place(&self) -> String {
+        let segment = self.segment.as_ref();
+        segment.map_or_else(String::new, |name| format!(" in segment {name}"))
+    }
+
+    /// Takes those who failed within a view for its proof.
+    pub(super) fn prove_by(&mut self, arm: Arm, view: View<'_>) {
+        let learners = &mut self.learners;
+        learners.clear();
+        self.others = view.failing(arm, |learner| insert(learners, learner));
+    }
+
     fn take_in(&mut self, arm: Arm, failing: &Failing) {
-        for &learner in &failing.learners[arm.index()] {
+        let Some(failing) = failing.on(&self.segment, arm) else {
+            return;
+        };
+        for &learner in &failing.learners {
             insert(&mut self.learners, learner);
         }
-        self.others += failing.others[arm.index()];
+        self.others += failing.others;
     }
 
     fn share(&mut self, now: Now, passed: Passed, shared: bool) {
@@ -248,8 +359,11 @@ fn insert(learners: &mut BTreeSet<LearnerHash>, learner: LearnerHash) {
 // Only a limit that each arm can break by itself tells an outage.
 fn broken_by_baseline(purpose: Purpose, condition: &Condition, sample: &Sample<'_>) -> bool {
     if condition.selector != Selector::Canary
-        || matches!(condition.metric, Metric::Throughput | Metric::Incidents)
         || condition.metric.is_impact()
+        || matches!(
+            condition.metric,
+            Metric::Throughput | Metric::Incidents | Metric::SegmentVariance
+        )
     {
         return false;
     }

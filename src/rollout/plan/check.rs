@@ -38,6 +38,7 @@ pub(super) fn faults(parts: &PlanParts) -> Vec<PlanFault> {
         faults.add("holdout", "100% leaves nobody for the canary");
     }
     check_gate(parts, &mut faults);
+    check_segments(parts, &mut faults);
     signals::check(parts, &mut faults);
     if parts.stages.is_empty() {
         faults.add("stages", "there is no stage");
@@ -105,8 +106,31 @@ fn check_gate(parts: &PlanParts, faults: &mut Faults) {
             format!("{} is not a number above 0", gate.speed),
         );
     }
+    if gate.min_segment_requests == 0 {
+        faults.add(
+            "gate.min_segment_requests",
+            "0 would compare nothing; 1 is the least",
+        );
+    }
     if let Some(tripwire) = &gate.tripwire {
         check_condition("gate.tripwire", tripwire, List::Tripwire, faults);
+    }
+}
+
+// What tells segments apart must be told what a segment is.
+fn check_segments(parts: &PlanParts, faults: &mut Faults) {
+    if parts.identity.segment.is_some() {
+        return;
+    }
+    for (index, stage) in parts.stages.iter().enumerate() {
+        for (name, _, conditions) in lists(stage) {
+            for (place, condition) in conditions.iter().enumerate() {
+                if condition.reads_segments() {
+                    let why = format!("{condition}: the rollout tells no segments apart");
+                    faults.add(&format!("stages[{index}].{name}[{place}]"), why);
+                }
+            }
+        }
     }
 }
 
@@ -207,15 +231,19 @@ fn check_checkpoints(path: &str, stage: &Stage, faults: &mut Faults) {
 }
 
 fn check_lists(path: &str, stage: &Stage, faults: &mut Faults) {
-    for (name, list, conditions) in [
-        ("advance", List::Advance, &stage.advance),
-        ("hold", List::Hold, &stage.hold),
-        ("rollback", List::Rollback, &stage.rollback),
-    ] {
+    for (name, list, conditions) in lists(stage) {
         for (place, condition) in conditions.iter().enumerate() {
             check_condition(&format!("{path}.{name}[{place}]"), condition, list, faults);
         }
     }
+}
+
+fn lists(stage: &Stage) -> [(&'static str, List, &Vec<Condition>); 3] {
+    [
+        ("advance", List::Advance, &stage.advance),
+        ("hold", List::Hold, &stage.hold),
+        ("rollback", List::Rollback, &stage.rollback),
+    ]
 }
 
 fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut Faults) {
@@ -228,6 +256,12 @@ fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut F
     }
     if condition.throughout && condition.over.is_some() {
         add("`throughout` reads whole intervals, so it takes no `over`");
+    }
+    if condition.per_segment && !condition.metric.is_of_requests() {
+        add("requests alone are told apart by segment");
+    }
+    if list == List::Tripwire && condition.reads_segments() {
+        add("the tripwire is for everybody");
     }
     if condition.over.is_some_and(|over| over < SHORTEST) {
         add("a window shorter than 1s is not measured");
@@ -306,7 +340,7 @@ mod tests {
                 canary: PoolName::parse("ultra_fast").expect("a name"),
                 salt: "s".to_owned(),
                 learner: vec!["header:x-learner-id".to_owned()],
-                segment: None,
+                segment: Some("header:x-learner-segment".to_owned()),
             },
             version: String::new(),
             holdout: Weight::ZERO,
@@ -315,6 +349,8 @@ mod tests {
                 max_gap: Duration::from_secs(300),
                 cooldown: Duration::from_secs(600),
                 baseline_min_healthy: 0.5,
+                min_segment_requests: 100,
+                max_failed_segments: 2,
                 tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
                 speed: 1.0,
             },
@@ -404,6 +440,11 @@ mod tests {
             "between",
         );
         check(|p| p.gate.speed = 0.0, "gate.speed", "above 0");
+        check(
+            |p| p.gate.min_segment_requests = 0,
+            "gate.min_segment_requests",
+            "1 is the least",
+        );
     }
 
     #[test]
@@ -471,6 +512,32 @@ mod tests {
         at("p99 > 99us", "rollback[0]", "100us");
         at("p99 > 2m1s", "rollback[0]", "2m");
         at("p95{delta} < 15%", "advance[0]", "no baseline at 100%");
+        at("segment_variance < 5%", "advance[0]", "no baseline at 100%");
+        at(
+            "uptime < 99% for 1m per segment",
+            "rollback[0]",
+            "told apart by segment",
+        );
+        at(
+            "segment_variance > 5% per segment",
+            "rollback[0]",
+            "told apart by segment",
+        );
+        check(
+            |p| p.gate.tripwire = Condition::parse("error_rate > 50% over 1s per segment").ok(),
+            "gate.tripwire",
+            "for everybody",
+        );
+        for text in ["p99 > 1s for 1m per segment", "segment_variance > 5%"] {
+            check(
+                |p| {
+                    p.identity.segment = None;
+                    p.stages[1].hold = conditions(&[text]);
+                },
+                "stages[1].hold[0]",
+                "tells no segments apart",
+            );
+        }
         check(
             |p| p.gate.tripwire = Condition::parse("error_rate > 101%").ok(),
             "gate.tripwire",
@@ -479,7 +546,12 @@ mod tests {
         let mut fine = parts();
         fine.gate.tripwire = Condition::parse("p99 > 100us over 1s").ok();
         fine.stages[1].advance = conditions(&["|p95{delta}| < 150%", "incidents == 0 throughout"]);
-        fine.stages[2].rollback = conditions(&["p99{delta} > 100%", "p99 > 2m for 5m"]);
+        fine.stages[1].hold = conditions(&["segment_variance > 5% for 10m"]);
+        fine.stages[2].rollback = conditions(&[
+            "p99{delta} > 100%",
+            "p99 > 2m for 5m",
+            "p99 > 1s per segment",
+        ]);
         Plan::build(fine).expect("all of it is legal");
     }
 

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`rollout`] | what a rollout is and how it is decided: pure | reads a clock, a socket, a file |
 //! | [`clock`], [`shutdown`] | time; the way out | |
+//! | [`calendar`] | moments and time zones as people write them | reads a clock |
 //! | [`config`] | proxy.toml, every fault at once | |
 //! | [`records`] | the published JSON forms | reads or writes a file |
 //! | [`telemetry`] | what requests count | judges a number |
@@ -25,6 +26,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod calendar;
 pub mod cli;
 pub mod clock;
 pub mod config;

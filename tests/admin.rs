@@ -596,9 +596,22 @@ fn every_refusal_is_a_problem_document() {
             "",
             404,
         ),
-        ("POST", "/api/rollouts/analyzer/approve", "", 501),
-        ("POST", "/api/rollouts/analyzer/reject", "", 501),
-        ("PUT", "/api/rollouts/analyzer/freeze", "", 501),
+        ("POST", "/api/rollouts/analyzer/approve", "", 409),
+        (
+            "POST",
+            "/api/rollouts/analyzer/approve",
+            r#"{"role": "a b"}"#,
+            422,
+        ),
+        ("POST", "/api/rollouts/analyzer/reject", "", 409),
+        ("PUT", "/api/rollouts/analyzer/freeze", "", 422),
+        (
+            "PUT",
+            "/api/rollouts/analyzer/freeze",
+            r#"{"reason": "x", "until": "2001-01-01T00:00:00Z"}"#,
+            422,
+        ),
+        ("DELETE", "/api/rollouts/analyzer/freeze", "", 409),
         ("PUT", "/api/rollouts/analyzer/segments/eu", "", 501),
         ("GET", "/api/rollouts/analyzer/samples", "", 501),
         ("POST", "/api/signals", "", 422),
@@ -886,6 +899,47 @@ fn incidents_open_and_close() {
         204
     );
     assert_eq!(open(), Some(0));
+}
+
+#[test]
+fn a_start_waits_for_its_time_and_a_freeze_for_its_end() {
+    let house = House::of(&FILE.replace(
+        "duration = \"2h\"",
+        "duration = \"2h\"\nstart_at = \"2999-11-01T14:00:00Z\"",
+    ));
+    let freeze = "/api/rollouts/analyzer/freeze";
+    let frozen = house.ask(
+        "PUT",
+        freeze,
+        &[],
+        br#"{"reason": "night", "until": "2999-01-01T00:00:00Z"}"#,
+    );
+    assert_eq!(frozen.status, 200, "{frozen:?}");
+    assert_eq!(frozen.json()["frozen"]["until"], "2999-01-01T00:00:00.000Z");
+    let refused = house.post("/api/rollouts/analyzer/start", "");
+    assert_eq!(refused.status, 409);
+    assert!(refused.body.contains("frozen by local"), "{refused:?}");
+    assert_eq!(house.ask("DELETE", freeze, &[], b"").status, 200);
+
+    house.act("start");
+    let status = house.get("/api/rollouts/analyzer").json();
+    assert_eq!(
+        (
+            &status["phase"],
+            &status["waits_for"],
+            &status["next_start"]
+        ),
+        (
+            &json!("scheduled"),
+            &json!(["start_at"]),
+            &json!("2999-11-01T14:00:00.000Z")
+        )
+    );
+    assert_eq!(status["weights_in_force"]["ultra_fast"], 0.0);
+    let metrics = house.get("/metrics").body;
+    let phase = "serin_rollout_phase{rollout=\"analyzer\",phase=\"scheduled\"} 1";
+    assert!(metrics.contains(phase), "{metrics}");
+    house.act("abort");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod config {
     mod defaults;
     mod differences;
     mod faults;
+    mod people;
     mod schema;
     mod signals;
 }

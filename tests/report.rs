@@ -193,6 +193,7 @@ fn status(phase: Phase, ended: Option<Now>) -> Status {
         run_figures: [figures(1_234_567, 617), figures(4_380, 60)],
         evaluations: Vec::new(),
         checkpoints_done: 0,
+        people: Default::default(),
         outlook: String::new(),
         last_event: EventId(5),
     }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &[]),
     ("clock", &["rollout"]),
+    ("calendar", &["rollout"]),
     ("shutdown", &[]),
-    ("config", &["rollout"]),
-    ("records", &["rollout"]),
+    ("config", &["rollout", "calendar"]),
+    ("records", &["rollout", "calendar"]),
     ("telemetry", &["rollout", "clock"]),
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
@@ -85,7 +86,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "config", "rollout", "records", "admin", "stub", "report", "clock", "shutdown",
+            "app", "config", "rollout", "calendar", "records", "admin", "stub", "report", "clock",
+            "shutdown",
         ],
     ),
 ];

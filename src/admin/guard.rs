@@ -19,6 +19,7 @@ use subtle::ConstantTimeEq;
 use super::problem::Problem;
 use super::routes::App;
 use crate::config::{Admin, Role};
+use crate::rollout::name::RoleName;
 
 /// Author of what is done where no tokens are configured.
 const LOCAL: &str = "local";
@@ -30,6 +31,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Caller {
     /// Recorded as the author of a change.
     pub(super) by: String,
+    /// The roles that he may approve for; `None` where no tokens are configured and anybody may for each.
+    pub(super) speaks_for: Option<Vec<RoleName>>,
 }
 
 /// What a call needs.
@@ -38,6 +41,8 @@ enum Need {
     Nothing,
     Read,
     Operate,
+    /// Some role `approve:<role>`; which one the gate looks at.
+    Approve,
 }
 
 /// Lets a request through to its route, or answers it.
@@ -78,10 +83,18 @@ fn admit(
     let need = match uri.path() {
         "/healthz" | "/readyz" | "/" => Need::Nothing,
         "/metrics" if settings.open_metrics => Need::Nothing,
+        path if changes && is_for_approvers(path) => Need::Approve,
         _ if changes => Need::Operate,
         _ => Need::Read,
     };
     identify(settings, need, headers)
+}
+
+/// `/api/rollouts/R/approve` and `…/reject`.
+fn is_for_approvers(path: &str) -> bool {
+    let rest = path.strip_prefix("/api/rollouts/");
+    let action = rest.and_then(|rest| rest.split_once('/'));
+    action.is_some_and(|(_, action)| matches!(action, "approve" | "reject"))
 }
 
 /// The authority that the client asked for: exactly one.
@@ -159,6 +172,7 @@ fn identify(settings: &Admin, need: Need, headers: &HeaderMap) -> Result<Caller,
     if settings.tokens.is_empty() || need == Need::Nothing {
         return Ok(Caller {
             by: LOCAL.to_owned(),
+            speaks_for: None,
         });
     }
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
@@ -170,20 +184,34 @@ fn identify(settings: &Admin, need: Need, headers: &HeaderMap) -> Result<Caller,
         if same { Some(token) } else { found }
     });
     let token = known.ok_or_else(|| unauthorized("the token is not known"))?;
+    let speaks_for: Vec<RoleName> = token.roles.iter().filter_map(role_of).collect();
     let allowed = match need {
         Need::Nothing | Need::Read => !token.roles.is_empty(),
         Need::Operate => token.roles.contains(&Role::Operate),
+        Need::Approve => !speaks_for.is_empty(),
     };
     if !allowed {
+        let role = match need {
+            Need::Approve => "approve:<role>",
+            Need::Nothing | Need::Read | Need::Operate => "operate",
+        };
         let detail = format!(
-            "the token {:?} may not do this: the role `operate` is needed",
+            "the token {:?} may not do this: the role `{role}` is needed",
             token.name
         );
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
     Ok(Caller {
         by: token.name.clone(),
+        speaks_for: Some(speaks_for),
     })
+}
+
+fn role_of(role: &Role) -> Option<RoleName> {
+    match role {
+        Role::Approve(name) => RoleName::parse(name).ok(),
+        Role::Read | Role::Operate => None,
+    }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -380,6 +408,23 @@ mod tests {
             Err(403),
         );
         check("POST", "/api/reload", Some("Bearer secret-ci"), Ok("ci"));
+        // Who may approve may not operate, and the reverse.
+        let approve = "/api/rollouts/analyzer/approve";
+        check(
+            "POST",
+            approve,
+            Some("Bearer secret-product"),
+            Ok("product"),
+        );
+        check("POST", approve, Some("Bearer secret-ci"), Err(403));
+        check("POST", approve, Some("Bearer secret-reader"), Err(403));
+        check("POST", approve, None, Err(401));
+        check(
+            "POST",
+            "/api/rollouts/approve/start",
+            Some("Bearer secret-product"),
+            Err(403),
+        );
         check("GET", "/metrics", None, Err(401));
         check("GET", "/healthz", None, Ok("local"));
         check("GET", "/readyz", None, Ok("local"));

@@ -33,7 +33,7 @@ pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
 /// What a gauge of a rollout shows.
 type OfRollout = fn(&RolloutView) -> f64;
 
-const GAUGES: [(&str, &str, OfRollout); 9] = [
+const GAUGES: [(&str, &str, OfRollout); 12] = [
     (
         "serin_rollout_weight",
         "Share of learners on canary that is in force, 0 to 1.",
@@ -75,6 +75,27 @@ const GAUGES: [(&str, &str, OfRollout); 9] = [
         "serin_rollout_awaiting_store",
         "1 while a step waits for the journal.",
         |view| truth(view.status.awaiting_store.is_some()),
+    ),
+    (
+        "serin_rollout_frozen",
+        "1 while nothing may go towards canary.",
+        |view| truth(view.status.people.frozen.is_some()),
+    ),
+    (
+        "serin_rollout_approvals_missing",
+        "Roles whose approval is asked for.",
+        |view| {
+            let approval = view.status.people.approval.as_ref();
+            approval.map_or(0.0, |approval| approval.missing.len() as f64)
+        },
+    ),
+    (
+        "serin_rollout_next_start_seconds",
+        "When the stage to come is planned to start, in seconds since 1970; 0 where nothing is planned.",
+        |view| {
+            let start = view.status.people.next_start;
+            start.map_or(0.0, |at| at.as_unix_millis() as f64 / 1000.0)
+        },
     ),
     (
         "serin_store_works",

@@ -7,6 +7,7 @@
 //! | `weights` | `GET` `POST /api/traffic-weights` |
 //! | `rollouts` | `GET /api/rollouts[/R]`, `POST /api/rollouts/R/ACTION` |
 //! | `segments` | `GET …/segments`, `PUT` `DELETE …/segments/S` |
+//! | `approvals`, `freeze` | `POST …/approve` `reject`, `PUT` `DELETE …/freeze` |
 //! | `incidents`, `pins` | `POST` `DELETE …/incidents`, `PUT` `DELETE …/pins/ID` |
 //! | `events`, `report` | `GET …/events` as JSON or stream, `GET …/report` |
 //! | `signals` | `POST /api/signals` `/api/outcomes` |
@@ -16,9 +17,11 @@
 //! Every request passes `guard` first; every error leaves as a `problem`. Knows the control path only by its `Handle`,
 //! and the data path not at all.
 
+mod approvals;
 mod ask;
 mod assign;
 mod events;
+mod freeze;
 mod guard;
 mod health;
 mod incidents;

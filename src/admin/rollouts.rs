@@ -71,7 +71,7 @@ pub(super) fn status(view: &RolloutView) -> StatusRecord {
     )
 }
 
-fn answer(view: &RolloutView) -> RolloutAnswer {
+pub(super) fn answer(view: &RolloutView) -> RolloutAnswer {
     RolloutAnswer {
         status: status(view),
         weights_in_force: weights::in_force(view),

@@ -10,10 +10,10 @@ use axum::routing::{MethodFilter, on};
 
 use super::problem::Problem;
 use super::{
-    assign, events, guard, health, incidents, metrics, page, pins, pools, rehearsals, reload,
-    report, rollouts, segments, signals, weights,
+    approvals, assign, events, freeze, guard, health, incidents, metrics, page, pins, pools,
+    rehearsals, reload, report, rollouts, segments, signals, weights,
 };
-use crate::control::{Handle, Verb};
+use crate::control::{Handle, Said, Verb};
 use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 
@@ -80,6 +80,12 @@ pub(super) fn all() -> Routes {
         .on(Method::POST, "/api/traffic-weights", weights::set)
         .on(Method::GET, "/api/rollouts", rollouts::list)
         .on(Method::GET, "/api/rollouts/{rollout}", rollouts::show)
+        .on(Method::PUT, "/api/rollouts/{rollout}/freeze", freeze::put)
+        .on(
+            Method::DELETE,
+            "/api/rollouts/{rollout}/freeze",
+            freeze::remove,
+        )
         .on(
             Method::POST,
             "/api/rollouts/{rollout}/incidents",
@@ -134,7 +140,7 @@ pub(super) fn all() -> Routes {
         .on(Method::POST, "/api/reload", reload::reload)
         .on(Method::POST, "/api/rehearsals", rehearsals::start)
         .on(Method::GET, "/api/openapi.json", page::openapi);
-    later(actions(routes))
+    later(sayings(actions(routes)))
 }
 
 fn actions(routes: Routes) -> Routes {
@@ -155,15 +161,23 @@ fn actions(routes: Routes) -> Routes {
     })
 }
 
+/// Of what was said.
+type MakeVerb = fn(Said) -> Verb;
+
+fn sayings(routes: Routes) -> Routes {
+    let sayings = [
+        ("/api/rollouts/{rollout}/approve", Verb::Approve as MakeVerb),
+        ("/api/rollouts/{rollout}/reject", Verb::Reject),
+    ];
+    sayings.into_iter().fold(routes, |routes, (path, verb)| {
+        let say = move |app, caller, place, body| approvals::say(app, caller, place, body, verb);
+        routes.on(Method::POST, path, say)
+    })
+}
+
 /// Calls of the contract that are refused by name.
 fn later(routes: Routes) -> Routes {
-    let calls = [
-        (Method::POST, "/api/rollouts/{rollout}/approve"),
-        (Method::POST, "/api/rollouts/{rollout}/reject"),
-        (Method::PUT, "/api/rollouts/{rollout}/freeze"),
-        (Method::DELETE, "/api/rollouts/{rollout}/freeze"),
-        (Method::GET, "/api/rollouts/{rollout}/samples"),
-    ];
+    let calls = [(Method::GET, "/api/rollouts/{rollout}/samples")];
     calls.into_iter().fold(routes, |routes, (method, path)| {
         routes.on(method, path, page::not_in_this_version)
     })

@@ -10,6 +10,7 @@ use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::records::Moment;
 use crate::records::event::EventRecord;
 use crate::records::status::{SegmentRecord, StatusRecord};
 use crate::rollout::weight::{Weight, WeightError};
@@ -20,6 +21,28 @@ use crate::rollout::weight::{Weight, WeightError};
 pub struct ActionBody {
     pub reason: String,
     pub force: bool,
+}
+
+/// Body of `POST …/approve` and `…/reject`; may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SayBody {
+    /// May be left out where only one role can be meant.
+    pub role: Option<String>,
+    pub reason: String,
+    /// The event whose figures were looked at (`approval.asked` of the state): 409 where others are asked about by now.
+    pub seen: Option<u64>,
+    /// The plan that was looked at: 409 where another one runs.
+    pub plan_hash: Option<String>,
+}
+
+/// Body of `PUT …/freeze`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreezeBody {
+    /// When it ends by itself.
+    pub until: Option<Moment>,
+    pub reason: String,
 }
 
 /// Body of `POST …/incidents`.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, ClientArgs, ClientError};
 use super::figures;
@@ -31,15 +31,19 @@ pub(super) fn run(action: &str, args: &ActionArgs) -> anyhow::Result<ExitCode> {
         let answer = client
             .post(&format!("/api/rollouts/{rollout}/{action}"), &body)
             .await?;
-        if args.client.json {
-            super::print(&format!("{answer:#}\n"))?;
-        } else {
-            let status = serde_json::from_value(answer)
-                .context("the state cannot be read: is the proxy a newer serin?")?;
-            super::print(&format!("{}\n", figures::headline(&status)))?;
-        }
+        show(&args.client, answer)?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Prints the rollout that an action answered with, in a line or as JSON.
+pub(super) fn show(args: &ClientArgs, answer: Value) -> anyhow::Result<()> {
+    if args.json {
+        return super::print(&format!("{answer:#}\n"));
+    }
+    let status = serde_json::from_value(answer)
+        .context("the state cannot be read: is the proxy a newer serin?")?;
+    super::print(&format!("{}\n", figures::headline(&status)))
 }
 
 /// The rollout meant: the one named, or the only one there is.

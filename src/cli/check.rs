@@ -4,6 +4,7 @@
 
 mod detects;
 mod json;
+mod people;
 mod table;
 mod words;
 
@@ -124,8 +125,7 @@ fn notes(config: &Config) -> Vec<String> {
 
 /// The weight of a stage under the holdout.
 fn weight_of(plan: &Plan, index: usize) -> Weight {
-    plan.stage_weight(index)
-        .unwrap_or(plan.stages[index].weight)
+    plan.stage_weight(index).unwrap_or_default()
 }
 
 /// `1000 canary requests: about 14 requests/s in all at 1% over 2h`.

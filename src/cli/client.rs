@@ -110,13 +110,18 @@ impl Client {
 
     /// Sends a JSON document and reads the answer's.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        self.send_json(Method::POST, path, body).await
+    }
+
+    /// The same with another method.
+    pub(super) async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, ClientError> {
         let answer = self
-            .call(
-                Method::POST,
-                path,
-                "application/json",
-                Some(body.to_string()),
-            )
+            .call(method, path, "application/json", Some(body.to_string()))
             .await?;
         self.parse(&answer)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::event::{Detail, EventRecord};
+use crate::records::people::PeopleRecord;
 use crate::records::status::{SpanRecord, StatusRecord};
 use crate::report::sentence;
 use crate::rollout::condition::Op;
@@ -34,6 +35,7 @@ pub(super) fn headline(status: &StatusRecord) -> String {
     if let Some(end) = status.stage_ends_at_ms {
         parts.push(format!("{} of {}", span(status.stage_time_ms), span(end)));
     }
+    parts.extend(people(&status.people));
     for cause in &status.causes {
         parts.push(format!("{}: {}", cause.cause.as_str(), cause.why));
     }
@@ -41,6 +43,43 @@ pub(super) fn headline(status: &StatusRecord) -> String {
         parts.push(format!("waiting for event {event} to be on disk"));
     }
     parts.join(", ")
+}
+
+/// `frozen by ops: fair`, `approval of finance missing`, `watched as close`.
+fn people(people: &PeopleRecord) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(frozen) = &people.frozen {
+        let until = frozen
+            .until
+            .map_or_else(String::new, |until| format!(" until {until}"));
+        parts.push(format!("frozen{until} by {}: {}", frozen.by, frozen.reason));
+    }
+    if let Some(approval) = people
+        .approval
+        .as_ref()
+        .filter(|one| !one.missing.is_empty())
+    {
+        parts.push(format!(
+            "approval of {} missing (event {})",
+            approval.missing.join(", "),
+            approval.asked
+        ));
+    }
+    if !people.waits_for.is_empty() {
+        let words: Vec<&str> = people
+            .waits_for
+            .iter()
+            .map(|word| word.0.as_str())
+            .collect();
+        parts.push(format!("waiting for {}", words.join(", ")));
+    }
+    if let Some(start) = people.next_start {
+        parts.push(format!("next stage at {start}"));
+    }
+    if let Some(level) = &people.level {
+        parts.push(format!("watched as {level}"));
+    }
+    parts
 }
 
 /// One line an arm, with a head line: requests, rates and percentiles of the stage so far.

@@ -11,6 +11,7 @@ mod client;
 mod demo;
 pub mod evidence;
 mod figures;
+mod people;
 mod rehearse;
 mod report;
 mod run;
@@ -27,16 +28,7 @@ use clap::{Parser, Subcommand};
 const EXIT_USAGE: u8 = 2;
 
 /// Commands of the contract that this version does not have.
-const LATER: &[&str] = &[
-    "watch",
-    "approve",
-    "reject",
-    "freeze",
-    "unfreeze",
-    "simulate",
-    "replay",
-    "preflight",
-];
+const LATER: &[&str] = &["watch", "simulate", "replay", "preflight"];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
 #[derive(Debug, Parser)]
@@ -72,6 +64,14 @@ enum Command {
     Rollback(actions::ActionArgs),
     /// Ends the rollout: everybody to baseline, the plan is let go
     Abort(actions::ActionArgs),
+    /// Gives the approval that a stage's end asks for
+    Approve(people::SayArgs),
+    /// Says no where an approval is asked for: the rollout is held
+    Reject(people::SayArgs),
+    /// Nothing goes towards canary until it is over; triggers stay armed
+    Freeze(people::FreezeArgs),
+    /// Ends a freeze
+    Unfreeze(people::UnfreezeArgs),
     /// Reads the weights, or sets them: original=99 ultra_fast=1
     Weights(weights::WeightsArgs),
     /// Waits until a rollout has ended in a certain way, for pipelines
@@ -115,6 +115,10 @@ pub fn run() -> ExitCode {
         Command::Advance(args) => actions::run("advance", &args),
         Command::Rollback(args) => actions::run("rollback", &args),
         Command::Abort(args) => actions::run("abort", &args),
+        Command::Approve(args) => people::say("approve", &args),
+        Command::Reject(args) => people::say("reject", &args),
+        Command::Freeze(args) => people::freeze(&args),
+        Command::Unfreeze(args) => people::unfreeze(&args),
         Command::Weights(args) => weights::run(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Rehearse(args) => rehearse::run(&args),

@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::form::Count;
 use super::leaf::HostName;
 use super::{Admin, Config, Limits, Log, Server, ServerTimeouts, State};
-use super::{pools, raw, rollouts, routes, tokens};
+use super::{people, pools, raw, rollouts, routes, tokens};
 
 /// Checks a whole file. What it answers is only to be used where no fault was added.
 pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
@@ -23,6 +23,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
     let state = state(file.state);
     let rollouts = rollouts::check(file.rollouts, faults);
     let pools = pools::check(file.pools, faults);
+    people::check(&rollouts, &admin.tokens, faults);
     (faults.count() == 0).then_some(Config {
         server,
         admin,

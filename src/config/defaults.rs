@@ -8,11 +8,14 @@ use std::time::Duration;
 use super::LearnerSource;
 use super::form::OrFalse;
 use crate::rollout::condition::Condition;
+use crate::rollout::name::StageName;
+use crate::rollout::plan::Level;
 use crate::rollout::weight::Weight;
 
 const KIB: u64 = 1024;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
 
 /// What Prometheus itself scrapes at: more often tells little more.
 pub(super) const SIGNAL_INTERVAL: Duration = Duration::from_secs(15);
@@ -130,6 +133,21 @@ pub(super) const COOLDOWN: Duration = Duration::from_secs(10 * MINUTE);
 /// A canary that fails every second request is sick whatever the plan says.
 const TRIPWIRE: &str = "error_rate > 50% for 0s over 1s";
 
+/// An approval of this morning counts this afternoon, and not tomorrow.
+pub(super) const APPROVAL_TTL: Duration = Duration::from_secs(12 * HOUR);
+/// Long enough to look into it, short enough that nobody is forgotten.
+pub(super) const ESCALATE_AFTER: Duration = Duration::from_secs(30 * MINUTE);
+/// The client's: nearly two weeks, so that every day of the week is seen.
+pub(super) const STABILIZATION: Duration = Duration::from_secs(13 * DAY);
+/// Ten times what is usual, for so long that it is no burst: to investigate, not to roll back.
+const STABILIZATION_HOLD: [&str; 1] = ["error_rate > 0.1% for 1h"];
+/// Days, and a report every so many minutes: most faults show in the first two days.
+const LEVELS: [(&str, u64, u64); 3] = [
+    ("intensive", 2, 5),
+    ("close", 4, 60),
+    ("standard", 7, 24 * 60),
+];
+
 /// Caches fill and pools connect in the first minute.
 pub(super) const WARMUP: Duration = Duration::from_secs(MINUTE);
 /// Below this even a tenfold error rate may hide in a stage.
@@ -157,6 +175,21 @@ pub(super) fn tripwire() -> OrFalse<Condition> {
 /// `HOLD` as conditions.
 pub(super) fn hold() -> Vec<Condition> {
     HOLD.map(condition).to_vec()
+}
+
+/// `STABILIZATION_HOLD` as conditions.
+pub(super) fn stabilization_hold() -> Vec<Condition> {
+    STABILIZATION_HOLD.map(condition).to_vec()
+}
+
+/// `LEVELS` as the plan has them.
+pub(super) fn levels() -> Vec<Level> {
+    let level = |(name, days, minutes)| Level {
+        name: StageName::parse(name).expect("the names above are well formed"),
+        lasts: Duration::from_secs(days * DAY),
+        report: Duration::from_secs(minutes * MINUTE),
+    };
+    LEVELS.map(level).to_vec()
 }
 
 fn source(text: &str) -> LearnerSource {

@@ -16,9 +16,11 @@ use super::form::{Form, NameForm, Reading};
 use super::signals::parse_url;
 use super::source::parse_host;
 use super::{HostPattern, LearnerSource, Role};
+use crate::calendar;
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
-use crate::rollout::time::{format_duration, parse_duration};
+use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
+use crate::rollout::schedule::{Days, Daytime, Zone};
+use crate::rollout::time::{WallTime, format_duration, parse_duration};
 
 /// A duration above zero: a wait that would end before it began is a mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,16 @@ text_forms! {
         |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
     StageName, "name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
         |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
+    RoleName, "name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+        |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
+    WallTime, "moment", "a moment like \"2025-11-01T14:00:00Z\"", "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.]+([Zz]|[+-][0-9:]+)",
+        calendar::moment, |at| calendar::moment_text(*at);
+    Days, "days", "a day like \"mon\" or \"mon-thu\"", "[a-z]{3}(-[a-z]{3})?",
+        Self::parse, |days| days.texts().join(", ");
+    Daytime, "hours", "a span of a day like \"09:00-16:00\"", "[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}",
+        Self::parse, ToString::to_string;
+    Zone, "tz", "a time zone like \"Europe/Berlin\"", "[A-Za-z0-9_+/-]+",
+        calendar::zone, |zone| zone.name().to_owned();
     Endpoint, "endpoint", "an endpoint like \"127.0.0.1:9101\" or \"analyzer.svc:8080\"", "(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):[0-9]{1,5}",
         parse_endpoint, |endpoint| endpoint.0.clone();
     UrlPath, "url_path", "a path like \"/health\"", "/[^?#\\s]*",

@@ -14,6 +14,7 @@ mod form;
 mod header;
 mod leaf;
 mod load;
+mod people;
 mod pinned;
 mod pools;
 mod raw;

@@ -17,12 +17,14 @@ use super::header::Headers;
 use super::leaf::{Endpoint, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath, Wait};
 use super::table::table;
 use super::word::{
-    Agg, FailureKind, Fallback, Listen, Mode, Protocol, SignalKindWord, UnprovenWord,
+    Agg, FailureKind, Fallback, Listen, Mode, Protocol, SignalKindWord, Then, UnprovenWord,
 };
 use super::{Balance, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
-use crate::rollout::plan::{OnFailure, OnSuccess};
+use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
+use crate::rollout::plan::OnFailure;
+use crate::rollout::schedule::{DEFAULT_START_GRACE, Days, Daytime, Zone};
+use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
 
 table! {
@@ -300,6 +302,8 @@ table! {
             salt: String,
             /// Ends a canary attempt that baseline can still answer; from the stage's p99 limit if absent.
             failover_after: Wait,
+            /// What follows the last stage before the rollout is complete; nothing if absent.
+            stabilization: Stabilization,
         }
         has {
             /// Where a learner's id comes from: the first source that has one.
@@ -329,7 +333,6 @@ table! {
             /// Figures from outside that conditions may name.
             signals: Vec<Signal> = Vec::new(),
         }
-        later { stabilization, }
     }
 }
 
@@ -379,13 +382,16 @@ table! {
             min_segment_requests: Count<1, 1_000_000_000> = Count(defaults::MIN_SEGMENT_REQUESTS),
             /// Segments lowered by triggers before everybody is rolled back.
             max_failed_segments: Count<0, 1024> = Count(defaults::MAX_FAILED_SEGMENTS),
+            /// How long an approval counts.
+            approval_ttl: Wait = Wait(defaults::APPROVAL_TTL),
+            /// Until a rollout that waits for a person reminds of it, again and again.
+            escalate_after: Wait = Wait(defaults::ESCALATE_AFTER),
             /// Rolls back in every phase, or false.
             tripwire: OrFalse<Condition> = defaults::tripwire(),
         }
         later {
             alpha = Accepted::Number(0.01),
             odds_margin = Accepted::Number(1.5),
-            approval_ttl = Accepted::Text("12h"),
         }
     }
 }
@@ -406,6 +412,10 @@ table! {
             max_extension: Duration,
             /// Where a trigger goes instead of 0.
             on_rollback: Fallback,
+            /// The step into the stage is not taken before.
+            start_at: WallTime,
+            /// The hours in which the rollout may leave the stage; any if absent.
+            window: Window,
         }
         has {
             /// Left out of criteria and of relative and latency triggers.
@@ -423,11 +433,65 @@ table! {
             /// What takes it back.
             rollback: Vec<Condition> = Vec::new(),
             /// What follows when every criterion is met.
-            on_success: OnSuccess = OnSuccess::Advance,
+            on_success: Then = Then::Advance,
+            /// The roles whose approval is asked for; with on_success = "approve".
+            approvers: Vec<RoleName> = Vec::new(),
+            /// A start_at missed by more awaits a person.
+            start_grace: Duration = DEFAULT_START_GRACE,
             /// What follows when a criterion is not met at the end.
             on_failure: OnFailure = OnFailure::Hold,
         }
-        later { approvers, start_at, start_grace = Accepted::Text("15m"), window, hooks, }
+        later { hooks, }
+    }
+}
+
+table! {
+    /// Hours of some days of the week.
+    Window {
+        needs {
+            /// Days like "mon", or "mon-thu".
+            days: Vec<Days>,
+            /// From one time of the day to another.
+            hours: Daytime,
+        }
+        has {
+            /// Whose clocks are meant.
+            tz: Zone = Zone::utc(),
+        }
+    }
+}
+
+table! {
+    /// What follows the last stage before a rollout is complete.
+    Stabilization {
+        may {
+            /// What takes the rollout back; the last stage's if absent.
+            rollback: Vec<Condition>,
+            /// How closely it is watched, from the beginning on; two days, four days and a week if absent.
+            levels: Vec<Level>,
+        }
+        has {
+            /// How long it lasts.
+            duration: Wait = Wait(defaults::STABILIZATION),
+            /// A day that fails one of these begins the whole anew.
+            require: Vec<Condition> = Vec::new(),
+            /// What holds the rollout, to investigate.
+            hold: Vec<Condition> = defaults::stabilization_hold(),
+        }
+    }
+}
+
+table! {
+    /// How closely a part of the stabilization is watched.
+    Level {
+        needs {
+            /// Unique within the stabilization.
+            name: StageName,
+            /// How long it lasts.
+            r#for: Wait,
+            /// How often all figures are recorded.
+            report: Wait,
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use super::faults::{Faults, join};
 use super::form::{Named, OrFalse, nearest};
 use super::routes::check_pool;
 use super::word::FailureKind;
-use super::{Failover, LearnerSource, Rollout, Signal, raw, signals};
+use super::{Failover, LearnerSource, Rollout, Signal, people, raw, signals};
 use crate::rollout::condition::Metric;
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::rollout::plan::{GateParts, Identity, Plan, PlanFault, PlanParts, Stage};
@@ -131,6 +131,9 @@ fn check_plan(
         .filter_map(|(at, stage)| Some((at, stage_parts(stage)?)))
         .unzip();
     doubled_names(typed, &places, key, faults);
+    for (at, stage) in typed.iter().enumerate() {
+        people::check_stage(stage, &format!("{key}.stages[{at}]"), faults);
+    }
     let none_left = stages.is_empty() && (raw.stages.is_none() || !typed.is_empty());
     let parts = PlanParts {
         rollout: name.clone(),
@@ -140,6 +143,7 @@ fn check_plan(
         gate: gate_parts(raw),
         signals: signals.iter().map(Signal::spec).collect(),
         stages,
+        stabilization: raw.stabilization.as_ref().map(people::stabilization),
     };
     let found = match Plan::build(parts) {
         Ok(plan) => return Some(plan),
@@ -194,6 +198,8 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
         outage_patience: raw.gate.outage_patience.0,
         max_gap: raw.gate.max_gap,
         cooldown: raw.gate.cooldown,
+        approval_ttl: raw.gate.approval_ttl.0,
+        escalate_after: raw.gate.escalate_after.0,
         baseline_min_healthy: raw.baseline_min_healthy.0,
         min_segment_requests: raw.gate.min_segment_requests.0,
         max_failed_segments: raw.gate.max_failed_segments.0,
@@ -221,13 +227,14 @@ fn stage_parts(raw: &raw::Stage) -> Option<Stage> {
         advance: raw.advance.clone(),
         hold: raw.hold.clone(),
         rollback: raw.rollback.clone(),
-        on_success: raw.on_success,
+        on_success: people::on_success(raw),
         on_failure: raw.on_failure,
         on_rollback: raw
             .on_rollback
             .as_ref()
             .and_then(|fallback| fallback.weight)
             .unwrap_or(Weight::ZERO),
+        schedule: people::schedule(raw),
     })
 }
 

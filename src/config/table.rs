@@ -22,7 +22,7 @@ macro_rules! table {
 
         impl $name {
             const KNOWN: &'static [&'static str] = &[
-                $($( stringify!($nfield), )+)? $($( stringify!($mfield), )+)? $($( stringify!($hfield), )+)?
+                $($( $crate::config::table::key(stringify!($nfield)), )+)? $($( $crate::config::table::key(stringify!($mfield)), )+)? $($( $crate::config::table::key(stringify!($hfield)), )+)?
             ];
             const LATER: &'static [$crate::config::form::Later] = &[
                 $($( (stringify!($lname), &[$($only)?]), )+)?
@@ -34,9 +34,9 @@ macro_rules! table {
                 reading: &mut $crate::config::form::Reading<'_>,
             ) -> Self {
                 let table = Self {
-                    $($( $nfield: entries.needed(stringify!($nfield), reading), )+)?
-                    $($( $mfield: entries.optional(stringify!($mfield), reading), )+)?
-                    $($( $hfield: entries.optional(stringify!($hfield), reading).unwrap_or_else(|| $default), )+)?
+                    $($( $nfield: entries.needed($crate::config::table::key(stringify!($nfield)), reading), )+)?
+                    $($( $mfield: entries.optional($crate::config::table::key(stringify!($mfield)), reading), )+)?
+                    $($( $hfield: entries.optional($crate::config::table::key(stringify!($hfield)), reading).unwrap_or_else(|| $default), )+)?
                 };
                 entries.close(Self::KNOWN, Self::LATER, reading);
                 table
@@ -65,9 +65,9 @@ macro_rules! table {
 
             fn schema() -> serde_json::Value {
                 let mut keys = $crate::config::table::Keys::of(concat!($($about),+));
-                $($( keys.needed::<$nform>(stringify!($nfield), concat!($($ndoc),+)); )+)?
-                $($( keys.optional::<$mform>(stringify!($mfield), concat!($($mdoc),+)); )+)?
-                $($( keys.with_default::<$hform>(stringify!($hfield), concat!($($hdoc),+), &$default); )+)?
+                $($( keys.needed::<$nform>($crate::config::table::key(stringify!($nfield)), concat!($($ndoc),+)); )+)?
+                $($( keys.optional::<$mform>($crate::config::table::key(stringify!($mfield)), concat!($($mdoc),+)); )+)?
+                $($( keys.with_default::<$hform>($crate::config::table::key(stringify!($hfield)), concat!($($hdoc),+), &$default); )+)?
                 keys.later(Self::LATER);
                 keys.schema()
             }
@@ -108,6 +108,14 @@ macro_rules! choices {
 }
 
 pub(super) use {choices, table};
+
+/// The key of a field: a field called `r#for` is the key `for`.
+pub(super) const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
+}
 
 use serde_json::{Map, Value, json};
 

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::form::{Accepted, Form, Reading};
 use super::table::{choices, no_choice, table};
 use super::{Balance, LogFormat, LogLevel, OverEndpoints};
-use crate::rollout::plan::{OnFailure, OnSuccess};
+use crate::rollout::plan::OnFailure;
 use crate::rollout::weight::Weight;
 
 table! {
@@ -46,6 +46,14 @@ pub(super) enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Rollout,
+}
+
+/// What follows a stage that passed; whose approval is asked for has a key of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Advance,
+    Approve,
+    Hold,
 }
 
 /// A failure of canary that baseline may answer.
@@ -115,7 +123,7 @@ choices! { Agg {
     "ratio" => Agg(OverEndpoints::Ratio),
 } }
 choices! { UnprovenWord { "extend" => UnprovenWord::Extend, "pass" => UnprovenWord::Pass, } }
-choices! { OnSuccess { "advance" => OnSuccess::Advance, "hold" => OnSuccess::Hold, } later { "approve", } }
+choices! { Then { "advance" => Then::Advance, "approve" => Then::Approve, "hold" => Then::Hold, } }
 
 impl Form for Listen {
     fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {

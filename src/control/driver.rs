@@ -13,14 +13,15 @@ use tokio::time::MissedTickBehavior;
 use super::events::EventLog;
 use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
-use super::order::{MAX_PINS, Order, OrderError, Verb};
+use super::order::{MAX_PINS, Order, OrderError, Said, Verb};
 use super::reload::Reloaded;
 use super::seconds::Seconds;
 use super::view::{RolloutView, Shared};
 use crate::clock::GateClock;
 use crate::config::{Config, Fault};
 use crate::live::Live;
-use crate::rollout::gate::{Action, Command, EventId, Gate, Input, Observed, PoolHealth};
+use crate::records::plan::plan_hash;
+use crate::rollout::gate::{Action, Command, EventId, Gate, Input, Observed, PoolHealth, Say};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::{Identity, Plan};
 use crate::rollout::time::{Now, Timestamp};
@@ -277,6 +278,8 @@ impl Driver {
             Verb::Advance => Action::Advance,
             Verb::Rollback => Action::Rollback,
             Verb::Abort => Action::Abort,
+            Verb::Approve(said) => Action::Approve(say(charge.gate.plan(), said)?),
+            Verb::Reject(said) => Action::Reject(say(charge.gate.plan(), said)?),
             Verb::SetWeight { weight, guarded } => Action::SetWeight { weight, guarded },
             Verb::Pin { learner, arm } => {
                 let pins = charge.gate.split().pins;
@@ -292,6 +295,8 @@ impl Driver {
             Verb::LiftCeiling { segment } => Action::LiftCeiling { segment },
             Verb::OpenIncident { summary } => Action::OpenIncident { summary },
             Verb::CloseIncident { id } => Action::CloseIncident { id },
+            Verb::Freeze { until } => Action::Freeze { until },
+            Verb::Unfreeze => Action::Unfreeze,
             Verb::Rehearse { .. } if !self.config.rehearsals => {
                 return Err(OrderError::Phase(
                     "rehearsals are not enabled: [rehearsal] enabled = true".to_owned(),
@@ -428,6 +433,21 @@ pub(super) fn pool_of(identity: &Identity, arm: Arm) -> &PoolName {
         Arm::Baseline => &identity.baseline,
         Arm::Canary => &identity.canary,
     }
+}
+
+/// What was said, about the plan that runs: an approval of another one is none.
+fn say(plan: Option<&Plan>, said: Said) -> Result<Say, OrderError> {
+    let runs = plan.map(plan_hash).unwrap_or_default();
+    if let Some(seen) = said.plan_hash.filter(|seen| *seen != runs) {
+        let why = format!("the rollout runs the plan {runs}, not {seen}");
+        return Err(OrderError::Phase(why));
+    }
+    Ok(Say {
+        role: said.role,
+        holds: said.holds,
+        plan: runs,
+        seen: said.seen,
+    })
 }
 
 fn reply(answer: Answer, outcome: Result<Arc<RolloutView>, OrderError>) {

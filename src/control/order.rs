@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::rollout::gate::Refusal;
-use crate::rollout::name::Arm;
+use crate::rollout::gate::{EventId, Refusal};
+use crate::rollout::name::{Arm, RoleName};
 use crate::rollout::rehearsal::Injection;
+use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
 
 /// Most learners that may be pinned in one rollout (contract.md, "Assignment").
@@ -35,6 +36,8 @@ pub enum Verb {
     Advance,
     Rollback,
     Abort,
+    Approve(Said),
+    Reject(Said),
     SetWeight {
         weight: Weight,
         guarded: bool,
@@ -59,11 +62,28 @@ pub enum Verb {
     CloseIncident {
         id: u64,
     },
+    Freeze {
+        until: Option<WallTime>,
+    },
+    Unfreeze,
     /// Refused unless the configuration allows it.
     Rehearse {
         injection: Injection,
         within: Duration,
     },
+}
+
+/// What somebody says whose approval is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// May be left out where only one can be meant.
+    pub role: Option<RoleName>,
+    /// The roles of his token; `None` where no tokens are configured.
+    pub holds: Option<Vec<RoleName>>,
+    /// The event whose figures he saw.
+    pub seen: Option<EventId>,
+    /// The plan that he saw.
+    pub plan_hash: Option<String>,
 }
 
 /// Why an order was not carried out.

@@ -22,7 +22,7 @@ pub(super) fn settings(
     split: Split,
 ) -> RolloutSettings {
     let plan = gate.plan().unwrap_or(&rollout.plan);
-    let stage = plan.stages.get(gate.status(now).stage_index.unwrap_or(0));
+    let stage = plan.stage(gate.status(now).stage_index.unwrap_or(0));
     let answer_head = config
         .pools
         .get(&rollout.plan.identity.canary)
@@ -67,6 +67,7 @@ mod tests {
     use crate::rollout::condition::{Condition, Op};
     use crate::rollout::name::StageName;
     use crate::rollout::plan::{OnFailure, OnSuccess};
+    use crate::rollout::schedule::Schedule;
     use crate::rollout::weight::Weight;
 
     fn p99(value_ms: u64, selector: Selector) -> Condition {
@@ -99,6 +100,7 @@ mod tests {
             on_success: OnSuccess::Advance,
             on_failure: OnFailure::Hold,
             on_rollback: Weight::ZERO,
+            schedule: Schedule::default(),
         }
     }
 

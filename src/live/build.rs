@@ -182,6 +182,7 @@ pub(super) mod tests {
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
     use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+    use crate::rollout::schedule::Schedule;
     use crate::rollout::weight::Weight;
 
     /// A configuration with the pools `base` of these endpoints and `new`, and a rollout between them.
@@ -325,11 +326,14 @@ pub(super) mod tests {
                 outage_patience: Duration::from_secs(300),
                 max_gap: Duration::from_secs(300),
                 cooldown: Duration::from_secs(600),
+                approval_ttl: Duration::from_secs(43200),
+                escalate_after: Duration::from_secs(1800),
                 baseline_min_healthy: 0.5,
                 tripwire: None,
                 speed: 1.0,
             },
             signals: Vec::new(),
+            stabilization: None,
             stages: vec![Stage {
                 name: StageName::parse("canary").expect("a name"),
                 weight: Weight::parse("1%").expect("a weight"),
@@ -349,6 +353,7 @@ pub(super) mod tests {
                 on_success: OnSuccess::Advance,
                 on_failure: OnFailure::Hold,
                 on_rollback: Weight::ZERO,
+                schedule: Schedule::default(),
             }],
         };
         Plan::build(parts).expect("a valid plan")

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{EvaluationRecord, records};
+use super::people::{WaitsForWord, texts};
 use super::rehearsal::{FaultRecord, RehearsalRecord};
 use super::{Moment, words};
 use crate::rollout::gate::{Cause, Event, EventKind, Phase, RollbackCause};
@@ -136,6 +137,48 @@ pub enum Detail {
     },
     ClockJumped {
         by_ms: i64,
+    },
+    Scheduled {
+        stages: usize,
+        start_at: Moment,
+    },
+    ApprovalAsked {
+        roles: Vec<String>,
+        evaluations: Vec<EvaluationRecord>,
+    },
+    Approved {
+        role: String,
+        /// The event with the figures that were asked about.
+        asked: u64,
+        plan_hash: String,
+        missing: Vec<String>,
+        /// As they stood when it was said.
+        evaluations: Vec<EvaluationRecord>,
+    },
+    ApprovalsVoided {
+        roles: Vec<String>,
+        why: String,
+    },
+    Waits {
+        waits_for: Vec<WaitsForWord>,
+        evaluations: Vec<EvaluationRecord>,
+    },
+    Frozen {
+        until: Option<Moment>,
+    },
+    Unfrozen,
+    LevelBegan {
+        level: String,
+        report_ms: Option<u64>,
+    },
+    StabilizationRestarted {
+        after_ms: u64,
+        evaluations: Vec<EvaluationRecord>,
+    },
+    Reminded {
+        since: Moment,
+        since_clock_ms: u64,
+        times: u32,
     },
     /// An event that only a newer serin knows.
     #[serde(other)]
@@ -370,6 +413,57 @@ impl From<&EventKind> for Detail {
                 windows_kept: *windows_kept,
             },
             EventKind::ClockJumped { by_ms } => Self::ClockJumped { by_ms: *by_ms },
+            EventKind::Scheduled { stages, start_at } => Self::Scheduled {
+                stages: *stages,
+                start_at: (*start_at).into(),
+            },
+            EventKind::ApprovalAsked { roles, evaluations } => Self::ApprovalAsked {
+                roles: texts(roles),
+                evaluations: records(evaluations),
+            },
+            EventKind::Approved {
+                role,
+                asked,
+                plan,
+                missing,
+                evaluations,
+            } => Self::Approved {
+                role: role.to_string(),
+                asked: asked.0,
+                plan_hash: plan.clone(),
+                missing: texts(missing),
+                evaluations: records(evaluations),
+            },
+            EventKind::ApprovalsVoided { roles, why } => Self::ApprovalsVoided {
+                roles: texts(roles),
+                why: why.clone(),
+            },
+            EventKind::Waits {
+                waits_for,
+                evaluations,
+            } => Self::Waits {
+                waits_for: waits_for.iter().copied().map(WaitsForWord).collect(),
+                evaluations: records(evaluations),
+            },
+            EventKind::Frozen { until } => Self::Frozen {
+                until: until.map(Moment::from),
+            },
+            EventKind::Unfrozen => Self::Unfrozen,
+            EventKind::LevelBegan { level, report } => Self::LevelBegan {
+                level: level.clone(),
+                report_ms: report.map(millis),
+            },
+            EventKind::StabilizationRestarted { after, evaluations } => {
+                Self::StabilizationRestarted {
+                    after_ms: millis(*after),
+                    evaluations: records(evaluations),
+                }
+            }
+            EventKind::Reminded { since, times } => Self::Reminded {
+                since: since.wall.into(),
+                since_clock_ms: since.mono.as_millis(),
+                times: *times,
+            },
         }
     }
 }
@@ -412,6 +506,16 @@ impl Detail {
             Self::RehearsalEnded(_) => "rehearsal_ended",
             Self::Restarted { .. } => "restarted",
             Self::ClockJumped { .. } => "clock_jumped",
+            Self::Scheduled { .. } => "scheduled",
+            Self::ApprovalAsked { .. } => "approval_asked",
+            Self::Approved { .. } => "approved",
+            Self::ApprovalsVoided { .. } => "approvals_voided",
+            Self::Waits { .. } => "waits",
+            Self::Frozen { .. } => "frozen",
+            Self::Unfrozen => "unfrozen",
+            Self::LevelBegan { .. } => "level_began",
+            Self::StabilizationRestarted { .. } => "stabilization_restarted",
+            Self::Reminded { .. } => "reminded",
             Self::Unknown => "unknown",
         }
     }
@@ -426,7 +530,11 @@ impl Detail {
             | Self::Held { evaluations, .. }
             | Self::RolledBack(RolledBack { evaluations, .. })
             | Self::SegmentLowered(SegmentLowered { evaluations, .. })
-            | Self::AlarmNoted { evaluations, .. } => evaluations,
+            | Self::AlarmNoted { evaluations, .. }
+            | Self::ApprovalAsked { evaluations, .. }
+            | Self::Approved { evaluations, .. }
+            | Self::Waits { evaluations, .. }
+            | Self::StabilizationRestarted { evaluations, .. } => evaluations,
             Self::Started { .. }
             | Self::StageBegan
             | Self::CauseEnded { .. }
@@ -446,6 +554,12 @@ impl Detail {
             | Self::RehearsalEnded(_)
             | Self::Restarted { .. }
             | Self::ClockJumped { .. }
+            | Self::Scheduled { .. }
+            | Self::ApprovalsVoided { .. }
+            | Self::Frozen { .. }
+            | Self::Unfrozen
+            | Self::LevelBegan { .. }
+            | Self::Reminded { .. }
             | Self::Unknown => &[],
         }
     }
@@ -470,8 +584,8 @@ mod tests {
 
     use super::*;
     use crate::rollout::condition::Condition;
-    use crate::rollout::gate::EventId;
-    use crate::rollout::name::StageName;
+    use crate::rollout::gate::{EventId, WaitsFor};
+    use crate::rollout::name::{RoleName, StageName};
     use crate::rollout::time::{Now, Timestamp, WallTime};
     use crate::rollout::verdict::{Evaluation, Purpose, Verdict};
     use crate::rollout::weight::Weight;
@@ -559,6 +673,35 @@ mod tests {
             "restarted",
             json!({ "gap_ms": 1_250, "windows_kept": true }),
         );
+        let role = |name: &str| RoleName::parse(name).expect("a name");
+        check(
+            EventKind::Approved {
+                role: role("engineering"),
+                asked: EventId(5),
+                plan: "ab".to_owned(),
+                missing: vec![role("finance")],
+                evaluations: Vec::new(),
+            },
+            "approved",
+            json!({
+                "role": "engineering", "asked": 5, "plan_hash": "ab", "missing": ["finance"], "evaluations": [],
+            }),
+        );
+        check(
+            EventKind::Waits {
+                waits_for: vec![WaitsFor::StartAt, WaitsFor::Freeze],
+                evaluations: Vec::new(),
+            },
+            "waits",
+            json!({ "waits_for": ["start_at", "freeze"], "evaluations": [] }),
+        );
+        check(
+            EventKind::Frozen {
+                until: Some(at(2_000).wall),
+            },
+            "frozen",
+            json!({ "until": "2025-11-01T14:00:02.000Z" }),
+        );
         check(
             EventKind::CeilingSet {
                 segment: "eu".to_owned(),
@@ -619,7 +762,7 @@ mod tests {
             serde_json::from_value::<EventRecord>(json.clone()).expect("it is read"),
             record(EventKind::Paused)
         );
-        json["event"] = "approved".into();
+        json["event"] = "applauded".into();
         let read: EventRecord = serde_json::from_value(json).expect("it is read");
         assert_eq!((read.detail, read.id), (Detail::Unknown, 7));
     }

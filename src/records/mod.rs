@@ -10,6 +10,7 @@
 pub mod compact;
 pub mod evaluation;
 pub mod event;
+pub mod people;
 pub mod plan;
 pub mod rehearsal;
 pub mod state;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::calendar;
 use crate::rollout::time::WallTime;
 
 /// A label for people: `2025-11-01T14:00:00.123Z`.
@@ -23,8 +24,7 @@ impl Moment {
 
     /// Reads RFC 3339 with any offset; what is finer than a millisecond is cut off. `None` if it is no such text.
     pub fn parse(text: &str) -> Option<Self> {
-        let read: jiff::Timestamp = text.parse().ok()?;
-        Some(Self(WallTime::from_unix_millis(read.as_millisecond())))
+        calendar::moment(text).ok().map(Self)
     }
 
     // A clock outside of the years that RFC 3339 can write shows the nearest year that it can.

@@ -1,5 +1,7 @@
 //! A plan as JSON, in the words and forms of proxy.toml, both ways, and its hash.
 
+mod time;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -7,11 +9,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
+use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
 use crate::rollout::signal::{ArmsRead, SignalKind, SignalSpec};
 use crate::rollout::time::{format_duration, parse_duration};
 use crate::rollout::weight::Weight;
+
+pub use time::{LevelRecord, ScheduleRecord, StabilizationRecord, WindowRecord};
 
 /// A plan as published. Durations (`"1h30m"`, to the microsecond), weights (`"1%"`) and conditions are text as a
 /// person types them.
@@ -30,6 +34,8 @@ pub struct PlanRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<SignalRecord>,
     pub stages: Vec<StageRecord>,
+    #[serde(default)]
+    pub stabilization: Option<StabilizationRecord>,
 }
 
 /// A signal as far as the gate knows it.
@@ -49,6 +55,10 @@ pub struct GateRecord {
     pub outage_patience: String,
     pub max_gap: String,
     pub cooldown: String,
+    #[serde(default = "twelve_hours")]
+    pub approval_ttl: String,
+    #[serde(default = "half_an_hour")]
+    pub escalate_after: String,
     /// 0.0 to 1.0.
     pub baseline_min_healthy: f64,
     #[serde(default = "min_segment_requests")]
@@ -77,12 +87,16 @@ pub struct StageRecord {
     pub on_failure: OnFailureRecord,
     /// `"0%"` is a rollback, more is a fallback weight.
     pub on_rollback: String,
+    #[serde(default)]
+    pub schedule: ScheduleRecord,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `"advance"`, `"hold"`, or `{"approve": ["engineering"]}` with the roles that are asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnSuccessRecord {
     Advance,
+    Approve(Vec<String>),
     Hold,
 }
 
@@ -108,6 +122,15 @@ pub enum OnFailureRecord {
 pub enum OnFailureWord {
     Hold,
     Rollback,
+}
+
+// What held before a plan could say it.
+fn twelve_hours() -> String {
+    "12h".to_owned()
+}
+
+fn half_an_hour() -> String {
+    "30m".to_owned()
 }
 
 /// Why a record is not a plan: every fault, or the first text that could not be read.
@@ -149,6 +172,7 @@ impl From<&Plan> for PlanRecord {
             gate: GateRecord::from(&plan.gate),
             signals: plan.signals.iter().map(SignalRecord::from).collect(),
             stages: plan.stages.iter().map(StageRecord::from).collect(),
+            stabilization: plan.stabilization.as_ref().map(StabilizationRecord::from),
         }
     }
 }
@@ -159,6 +183,8 @@ impl From<&GateParts> for GateRecord {
             outage_patience: format_duration(gate.outage_patience),
             max_gap: format_duration(gate.max_gap),
             cooldown: format_duration(gate.cooldown),
+            approval_ttl: format_duration(gate.approval_ttl),
+            escalate_after: format_duration(gate.escalate_after),
             baseline_min_healthy: gate.baseline_min_healthy,
             min_segment_requests: gate.min_segment_requests,
             max_failed_segments: gate.max_failed_segments,
@@ -204,9 +230,10 @@ impl From<&Stage> for StageRecord {
             advance: texts(&stage.advance),
             hold: texts(&stage.hold),
             rollback: texts(&stage.rollback),
-            on_success: stage.on_success.into(),
+            on_success: OnSuccessRecord::from(&stage.on_success),
             on_failure: stage.on_failure.into(),
             on_rollback: stage.on_rollback.to_string(),
+            schedule: ScheduleRecord::from(&stage.schedule),
         }
     }
 }
@@ -215,10 +242,11 @@ fn texts<T: ToString>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-impl From<OnSuccess> for OnSuccessRecord {
-    fn from(then: OnSuccess) -> Self {
+impl From<&OnSuccess> for OnSuccessRecord {
+    fn from(then: &OnSuccess) -> Self {
         match then {
             OnSuccess::Advance => Self::Advance,
+            OnSuccess::Approve(roles) => Self::Approve(texts(roles)),
             OnSuccess::Hold => Self::Hold,
         }
     }
@@ -268,6 +296,11 @@ fn parts(record: &PlanRecord) -> Result<PlanParts, PlanRecordError> {
             .map(signal)
             .collect::<Result<_, _>>()?,
         stages: record.stages.iter().map(stage).collect::<Result<_, _>>()?,
+        stabilization: record
+            .stabilization
+            .as_ref()
+            .map(StabilizationRecord::stabilization)
+            .transpose()?,
     })
 }
 
@@ -276,6 +309,8 @@ fn gate_parts(record: &GateRecord) -> Result<GateParts, PlanRecordError> {
         outage_patience: span("gate.outage_patience", &record.outage_patience)?,
         max_gap: span("gate.max_gap", &record.max_gap)?,
         cooldown: span("gate.cooldown", &record.cooldown)?,
+        approval_ttl: span("gate.approval_ttl", &record.approval_ttl)?,
+        escalate_after: span("gate.escalate_after", &record.escalate_after)?,
         baseline_min_healthy: record.baseline_min_healthy,
         min_segment_requests: record.min_segment_requests,
         max_failed_segments: record.max_failed_segments,
@@ -327,8 +362,11 @@ fn stage(record: &StageRecord) -> Result<Stage, PlanRecordError> {
         rollback: read_all(&record.rollback, |text| {
             read("stage.rollback", text, Condition::parse)
         })?,
-        on_success: match record.on_success {
+        on_success: match &record.on_success {
             OnSuccessRecord::Advance => OnSuccess::Advance,
+            OnSuccessRecord::Approve(roles) => OnSuccess::Approve(read_all(roles, |text| {
+                read("stage.on_success", text, RoleName::parse)
+            })?),
             OnSuccessRecord::Hold => OnSuccess::Hold,
         },
         on_failure: match &record.on_failure {
@@ -339,6 +377,7 @@ fn stage(record: &StageRecord) -> Result<Stage, PlanRecordError> {
             }
         },
         on_rollback: read("stage.on_rollback", &record.on_rollback, Weight::parse)?,
+        schedule: record.schedule.schedule()?,
     })
 }
 

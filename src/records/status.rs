@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use outside::{OutcomeRecord, SignalFigureRecord};
 
 use super::evaluation::{EvaluationRecord, records};
+use super::people::PeopleRecord;
 use super::plan::PlanRecord;
 use super::{Moment, words};
 use crate::rollout::gate::{ArmFigures, Cause, HoldCause, Incident, Phase, SegmentFigures, Status};
@@ -70,6 +71,8 @@ pub struct StatusRecord {
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<EvaluationRecord>,
     pub checkpoints_done: usize,
+    #[serde(flatten)]
+    pub people: PeopleRecord,
     /// What would be decided now and why.
     pub outlook: String,
     pub last_event: u64,
@@ -226,6 +229,7 @@ impl StatusRecord {
             segments: status.segments.iter().map(SegmentRecord::from).collect(),
             evaluations: records(&status.evaluations),
             checkpoints_done: status.checkpoints_done,
+            people: PeopleRecord::from(&status.people),
             outlook: status.outlook.clone(),
             last_event: status.last_event.0,
             plan_hash: plan.as_ref().map(PlanRecord::hash),

@@ -6,7 +6,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::rollout::condition::{Op, Selector};
-use crate::rollout::gate::{Cause, Phase};
+use crate::rollout::gate::{Cause, Phase, WaitsFor};
 use crate::rollout::name::Arm;
 use crate::rollout::verdict::{Purpose, Verdict};
 
@@ -48,6 +48,15 @@ impl Word for Phase {
 
 impl Word for Cause {
     const WHAT: &'static str = "cause of a hold";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for WaitsFor {
+    const WHAT: &'static str = "thing to wait for";
     const EACH: &'static [Self] = &Self::ALL;
 
     fn word(self) -> &'static str {
@@ -130,6 +139,7 @@ mod tests {
         }
         check::<Phase>();
         check::<Cause>();
+        check::<WaitsFor>();
         check::<Arm>();
         check::<Verdict>();
         check::<Purpose>();

@@ -18,12 +18,26 @@ pub(super) fn decision(
         Phase::RolledBack | Phase::RollingBack => rolled_back(events),
         Phase::Held => held(status, events, current),
         Phase::Aborted => last_sentence(events, "aborted"),
-        Phase::Running | Phase::Paused | Phase::Manual | Phase::Idle
+        Phase::Scheduled
+        | Phase::Running
+        | Phase::AwaitingApproval
+        | Phase::Waiting
+        | Phase::Stabilizing
+        | Phase::Paused
+        | Phase::Manual
+        | Phase::Idle
             if current && !status.outlook.is_empty() =>
         {
             format!("Not decided ({}): {}", phase.as_str(), status.outlook)
         }
-        Phase::Running | Phase::Paused | Phase::Manual | Phase::Idle => {
+        Phase::Scheduled
+        | Phase::Running
+        | Phase::AwaitingApproval
+        | Phase::Waiting
+        | Phase::Stabilizing
+        | Phase::Paused
+        | Phase::Manual
+        | Phase::Idle => {
             format!("Not decided ({})", phase.as_str())
         }
     }
@@ -149,6 +163,15 @@ pub(super) fn next_steps(phase: Phase, status: &StatusRecord) -> Vec<String> {
         ],
         Phase::Running => &[
             "Nothing to do: the gate decides when the stage ends. `serin watch` and `serin status` show it.",
+        ],
+        Phase::AwaitingApproval => &[
+            "The roles that are asked say `serin approve` or `serin reject`; triggers stay armed meanwhile.",
+        ],
+        Phase::Scheduled | Phase::Waiting => &[
+            "Nothing to do where a time, a window or a freeze is waited for; where a start was missed, `serin advance`.",
+        ],
+        Phase::Stabilizing => &[
+            "Nothing to do: it is complete at the end, and begins anew after a day that fails what is required.",
         ],
         Phase::Paused => &["`serin resume` goes on; triggers stay armed meanwhile."],
         Phase::Manual => &[

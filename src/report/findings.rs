@@ -246,6 +246,9 @@ impl StageFindings {
             Detail::RolledBack(_)
             | Detail::Aborted { .. }
             | Detail::Held { .. }
+            | Detail::ApprovalAsked { .. }
+            | Detail::Waits { .. }
+            | Detail::StabilizationRestarted { .. }
             | Detail::Extended { .. } => {
                 self.outcome = sentence(event);
             }
@@ -269,6 +272,13 @@ impl StageFindings {
             | Detail::CanaryReplaced { .. }
             | Detail::Restarted { .. }
             | Detail::ClockJumped { .. }
+            | Detail::Scheduled { .. }
+            | Detail::Approved { .. }
+            | Detail::ApprovalsVoided { .. }
+            | Detail::Frozen { .. }
+            | Detail::Unfrozen
+            | Detail::LevelBegan { .. }
+            | Detail::Reminded { .. }
             | Detail::Unknown => {}
         }
     }

@@ -123,6 +123,46 @@ pub fn sentence(event: &EventRecord) -> String {
             format!("serin came back after {}; windows {windows}", span(*gap_ms))
         }
         Detail::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
+        Detail::Scheduled { stages, start_at } => {
+            format!("scheduled: {stages} stages, the first from {start_at} on")
+        }
+        Detail::ApprovalAsked { roles, .. } => {
+            format!(
+                "stage {} passed; the approval of {} is asked for",
+                stage(event),
+                roles.join(", ")
+            )
+        }
+        Detail::Approved { role, missing, .. } if missing.is_empty() => {
+            format!("approved for {role}; nobody is missing")
+        }
+        Detail::Approved { role, missing, .. } => {
+            format!("approved for {role}; missing: {}", missing.join(", "))
+        }
+        Detail::ApprovalsVoided { roles, why } => {
+            format!("the approval of {} is void: {why}", roles.join(", "))
+        }
+        Detail::Waits { .. } => format!("waits at {weight}"),
+        Detail::Frozen { until: Some(until) } => format!("frozen at {weight} until {until}"),
+        Detail::Frozen { until: None } => format!("frozen at {weight}"),
+        Detail::Unfrozen => "the freeze is over".to_owned(),
+        Detail::LevelBegan { level, report_ms } => {
+            let report = report_ms.map_or_else(String::new, |report_ms| {
+                format!(", a report every {}", span(report_ms))
+            });
+            format!("stabilization is watched as {level}{report}")
+        }
+        Detail::StabilizationRestarted {
+            after_ms,
+            evaluations,
+        } => format!(
+            "stabilization begins anew after {}: {}",
+            span(*after_ms),
+            failures(evaluations)
+        ),
+        Detail::Reminded { since, times, .. } => {
+            format!("reminder {times}: it has waited for a person since {since}")
+        }
         Detail::Unknown => "an event that this version does not know".to_owned(),
     }
 }

@@ -16,6 +16,7 @@ pub mod name;
 pub mod outcome;
 pub mod plan;
 pub mod rehearsal;
+pub mod schedule;
 pub mod segments;
 pub mod signal;
 pub mod slot;

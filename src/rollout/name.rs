@@ -71,6 +71,10 @@ name_type! {
     /// The name of one stage of a rollout.
     StageName
 }
+name_type! {
+    /// A role whose approval a stage may ask for.
+    RoleName
+}
 
 /// The name of a signal or a business figure. Held in place, so that a metric stays a plain value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

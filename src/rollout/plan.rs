@@ -4,6 +4,7 @@
 //! of where the parts came from.
 
 mod check;
+mod stabilization;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,9 +12,12 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::condition::Condition;
-use super::name::{PoolName, RolloutName, SignalName, StageName};
+use super::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
+use super::schedule::Schedule;
 use super::signal::{REVENUE_IMPACT, SignalKind, SignalSpec};
 use super::weight::Weight;
+
+pub use stabilization::{Level, ROUTINE, Stabilization};
 
 /// The window of a hold condition or trigger that names none.
 pub const DEFAULT_OVER: Duration = Duration::from_secs(60);
@@ -42,6 +46,8 @@ pub struct PlanParts {
     /// Figures from outside that conditions may name, beside `revenue_impact`.
     pub signals: Vec<SignalSpec>,
     pub stages: Vec<Stage>,
+    /// What follows the last stage before `complete`; nothing where it is `None`.
+    pub stabilization: Option<Stabilization>,
 }
 
 /// Settings of the gate that hold for every stage.
@@ -50,6 +56,10 @@ pub struct GateParts {
     pub outage_patience: Duration,
     pub max_gap: Duration,
     pub cooldown: Duration,
+    /// How long an approval counts.
+    pub approval_ttl: Duration,
+    /// After how long without anybody acting a rollout that waits for a person reminds of it, again and again.
+    pub escalate_after: Duration,
     /// Share of baseline's endpoints at `start` that must be usable before a step up, 0.0 to 1.0.
     pub baseline_min_healthy: f64,
     /// From which a segment is compared, and judged `per segment` in `advance` and `hold`.
@@ -80,11 +90,14 @@ pub struct Stage {
     pub on_failure: OnFailure,
     /// Where a trigger goes: zero is a rollback, more is a fallback weight and a hold.
     pub on_rollback: Weight,
+    pub schedule: Schedule,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnSuccess {
     Advance,
+    /// Advance when each of these roles has approved.
+    Approve(Vec<RoleName>),
     Hold,
 }
 
@@ -98,7 +111,11 @@ pub enum OnFailure {
 
 /// A plan that can be run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan(PlanParts);
+pub struct Plan {
+    parts: PlanParts,
+    /// The stabilization as a stage after the last, so that it is watched and judged as one.
+    settling: Option<Stage>,
+}
 
 /// One fault: where (`stages[1].weight`, as the keys of the rollout's table) and what.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +131,8 @@ impl Plan {
     pub fn build(parts: PlanParts) -> Result<Self, Vec<PlanFault>> {
         let faults = check::faults(&parts);
         if faults.is_empty() {
-            Ok(Self(parts))
+            let settling = stabilization::as_stage(&parts);
+            Ok(Self { parts, settling })
         } else {
             Err(faults)
         }
@@ -125,15 +143,33 @@ impl Plan {
         check::notes(self)
     }
 
+    /// A stage by its place; the stabilization is the one after the last.
+    pub fn stage(&self, index: usize) -> Option<&Stage> {
+        match self.parts.stages.get(index) {
+            None if self.settles_at(index) => self.settling.as_ref(),
+            stage => stage,
+        }
+    }
+
+    /// Whether the stabilization has this place.
+    pub fn settles_at(&self, index: usize) -> bool {
+        self.settling.is_some() && index == self.parts.stages.len()
+    }
+
+    /// Every stage in order, the stabilization with them.
+    pub fn all_stages(&self) -> impl Iterator<Item = &Stage> {
+        self.parts.stages.iter().chain(&self.settling)
+    }
+
     /// The weight of a stage under the holdout.
     pub fn stage_weight(&self, index: usize) -> Option<Weight> {
-        let cap = Weight::from_ppm(Weight::FULL.ppm() - self.0.holdout.ppm())?;
-        self.0.stages.get(index).map(|stage| stage.weight.min(cap))
+        let cap = Weight::from_ppm(Weight::FULL.ppm() - self.parts.holdout.ppm())?;
+        self.stage(index).map(|stage| stage.weight.min(cap))
     }
 
     /// The weight after the last stage passed: the holdout ends there.
     pub fn final_weight(&self) -> Weight {
-        self.0
+        self.parts
             .stages
             .last()
             .map(|stage| stage.weight)
@@ -148,16 +184,16 @@ impl Plan {
     /// The largest latency limit of a stage's criteria and triggers; a learner who waited longer
     /// and left counts as an error. `None` where the stage names none (then 1 s).
     pub fn largest_latency_limit(&self, index: usize) -> Option<Duration> {
-        let conditions = self.0.stages.get(index)?.conditions();
+        let conditions = self.stage(index)?.conditions();
         let largest = conditions.filter_map(Condition::latency_limit_us).max()?;
         Some(Duration::from_micros(largest))
     }
 
     /// Every latency limit in microseconds that a condition of any stage compares with, ascending.
     pub fn latency_limits_us(&self) -> Vec<u64> {
-        let stages = self.0.stages.iter().flat_map(Stage::conditions);
+        let stages = self.all_stages().flat_map(Stage::conditions);
         let limits: BTreeSet<u64> = stages
-            .chain(&self.0.gate.tripwire)
+            .chain(&self.parts.gate.tripwire)
             .filter_map(Condition::latency_limit_us)
             .collect();
         limits.into_iter().collect()
@@ -165,9 +201,9 @@ impl Plan {
 
     /// The longest window that any condition on a signal reads; zero where the latest value is enough.
     pub fn longest_signal_window(&self) -> Duration {
-        let stages = self.0.stages.iter().flat_map(Stage::conditions);
+        let stages = self.all_stages().flat_map(Stage::conditions);
         stages
-            .chain(&self.0.gate.tripwire)
+            .chain(&self.parts.gate.tripwire)
             .filter(|condition| condition.metric.signal().is_some())
             .filter_map(|condition| condition.over)
             .fold(Duration::ZERO, Duration::max)
@@ -175,15 +211,15 @@ impl Plan {
 
     /// Whether any condition needs segments told apart in its window.
     pub fn reads_segments(&self) -> bool {
-        let mut conditions = self.0.stages.iter().flat_map(Stage::conditions);
+        let mut conditions = self.all_stages().flat_map(Stage::conditions);
         conditions.any(Condition::reads_segments)
     }
 
     /// The longest window that any condition reads, at least `DEFAULT_OVER`.
     pub fn longest_window(&self) -> Duration {
-        let stages = self.0.stages.iter().flat_map(Stage::conditions);
+        let stages = self.all_stages().flat_map(Stage::conditions);
         stages
-            .chain(&self.0.gate.tripwire)
+            .chain(&self.parts.gate.tripwire)
             // Readings are kept by themselves, so that their windows make none of the slots' longer.
             .filter(|condition| condition.metric.signal().is_none())
             .filter_map(|condition| condition.over)
@@ -222,7 +258,7 @@ impl Deref for Plan {
     type Target = PlanParts;
 
     fn deref(&self) -> &PlanParts {
-        &self.0
+        &self.parts
     }
 }
 

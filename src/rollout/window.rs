@@ -697,7 +697,11 @@ impl Sparse {
         for bucket in cell.latency.iter_recorded() {
             let value = bucket.value_iterated_to();
             let taken = self.latency.get(&value).copied().unwrap_or(0);
-            latency.saturating_record_n(value, bucket.count_at_value().saturating_sub(taken));
+            let left = bucket.count_at_value().saturating_sub(taken);
+            // A count of 0 would still be seen by the histogram's largest value.
+            if left > 0 {
+                latency.saturating_record_n(value, left);
+            }
         }
         cell.latency = latency;
     }

@@ -8,6 +8,7 @@
     reason = "these tests look at the process from outside, by the machine's own clock"
 )]
 
+mod approval;
 mod bad_input;
 mod crash;
 mod demo;

@@ -72,9 +72,10 @@ fn the_documented_file_is_valid_and_shows_the_defaults() {
         (unsaid.min_requests, unsaid.min_window_requests)
     );
     assert_eq!(
-        (shown.on_success, shown.on_failure, shown.on_rollback),
-        (unsaid.on_success, unsaid.on_failure, unsaid.on_rollback)
+        (&shown.on_success, shown.on_failure, shown.on_rollback),
+        (&unsaid.on_success, unsaid.on_failure, unsaid.on_rollback)
     );
+    assert_eq!(shown.schedule, unsaid.schedule);
     assert!(
         unsaid.checkpoints.is_empty() && unsaid.advance.is_empty() && unsaid.rollback.is_empty()
     );

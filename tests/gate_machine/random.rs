@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use serin::rollout::assign::Ceilings;
-use serin::rollout::gate::{Action, Cause, EventId, Gate, Input, Phase};
-use serin::rollout::name::Arm;
-use serin::rollout::plan::{OnFailure, OnSuccess, Plan};
+use serin::rollout::gate::{Action, Cause, EventId, Gate, Input, Phase, Say};
+use serin::rollout::name::{Arm, StageName};
+use serin::rollout::plan::{Level, OnFailure, OnSuccess, Plan, Stabilization};
 use serin::rollout::rehearsal::{Fault, Injection};
+use serin::rollout::time::WallTime;
 use serin::rollout::weight::Weight;
 
-use crate::sim::{Disk, World, conditions, plan, seconds, weight};
+use crate::people::{nine_to, role};
+use crate::sim::{Disk, WALL_MS, World, conditions, plan, seconds, weight};
 
 const SEQUENCES: u64 = 200;
 const STEPS: u64 = 120;
@@ -36,17 +38,47 @@ impl Dice {
     }
 }
 
+fn settling() -> Stabilization {
+    Stabilization {
+        duration: seconds(30),
+        require: conditions(&["error_rate < 1%"]),
+        hold: conditions(&["error_rate > 1% for 5s"]),
+        rollback: None,
+        levels: vec![Level {
+            name: StageName::parse("close").expect("a name"),
+            lasts: seconds(10),
+            report: seconds(5),
+        }],
+    }
+}
+
 fn some_plan(dice: &mut Dice) -> Plan {
     plan(|parts| {
         parts.holdout = dice.one_of(&[Weight::ZERO, weight("1%")]);
+        parts.gate.approval_ttl = seconds(dice.one_of(&[5, 600]));
+        parts.gate.escalate_after = seconds(20);
+        if dice.below(4) == 0 {
+            let at = WALL_MS + dice.one_of(&[-1000, 5_000, 60_000]);
+            parts.stages[0].schedule.start_at = Some(WallTime::from_unix_millis(at));
+        }
+        if dice.below(4) == 0 {
+            let at = WALL_MS + dice.one_of(&[61_000, 120_000]);
+            parts.stages[1].schedule.start_at = Some(WallTime::from_unix_millis(at));
+            parts.stages[1].schedule.start_grace = seconds(10);
+        }
+        parts.stabilization = (dice.below(3) == 0).then(settling);
         for stage in &mut parts.stages {
             stage.duration = seconds(dice.one_of(&[1, 20, 60]));
             stage.checkpoints = vec![stage.duration];
             stage.warmup = seconds(dice.one_of(&[0, 5]));
             stage.max_extension = seconds(dice.one_of(&[0, 30]));
             stage.min_requests = dice.one_of(&[1, 50, 400]);
-            stage.on_success =
-                dice.one_of(&[OnSuccess::Advance, OnSuccess::Advance, OnSuccess::Hold]);
+            stage.on_success = match dice.below(4) {
+                0 | 1 => OnSuccess::Advance,
+                2 => OnSuccess::Hold,
+                _ => OnSuccess::Approve(vec![role("engineering"), role("finance")]),
+            };
+            stage.schedule.window = (dice.below(6) == 0).then(|| nine_to("09:00-14:05"));
             let fallback = OnFailure::Fallback(weight("0.5%"));
             stage.on_failure = dice.one_of(&[OnFailure::Hold, OnFailure::Rollback, fallback]);
             stage.on_rollback = dice.one_of(&[Weight::ZERO, weight("0.1%")]);
@@ -77,7 +109,7 @@ fn some_action(dice: &mut Dice) -> Action {
     let learner = Box::from([dice.below(3) as u8]);
     let share = dice.one_of(&["0%", "0.05%", "1%", "5%", "60%", "100%"]);
     let segment = Arc::from(dice.one_of(&["eu", "us"]));
-    match dice.below(24) {
+    match dice.below(30) {
         0..=4 => Action::Start {
             plan: Box::new(some_plan(dice)),
             baseline_endpoints: 20,
@@ -107,7 +139,13 @@ fn some_action(dice: &mut Dice) -> Action {
             ceiling: weight(share),
         },
         21 => Action::LiftCeiling { segment },
-        22 => Action::Rehearse {
+        22..=24 => Action::Approve(some_say(dice)),
+        25 => Action::Reject(some_say(dice)),
+        26 => Action::Freeze {
+            until: (dice.below(2) == 0).then(|| WallTime::from_unix_millis(WALL_MS + 300_000)),
+        },
+        27 => Action::Unfreeze,
+        28 => Action::Rehearse {
             injection: Injection {
                 fault: dice.one_of(&[Fault::Error, Fault::Reset]),
                 share: weight("50%"),
@@ -118,6 +156,17 @@ fn some_action(dice: &mut Dice) -> Action {
             what: "version 2".to_owned(),
             version: None,
         },
+    }
+}
+
+fn some_say(dice: &mut Dice) -> Say {
+    let roles = [role("engineering"), role("finance")];
+    let some = roles[dice.below(2) as usize].clone();
+    Say {
+        role: (dice.below(2) == 0).then(|| some.clone()),
+        holds: (dice.below(3) == 0).then(|| vec![some]),
+        plan: "ab".to_owned(),
+        seen: None,
     }
 }
 
@@ -187,7 +236,19 @@ fn check(world: &World, weight_before: Weight, stored_everything: bool) {
             assert!(split.closed && split.weight.is_zero())
         }
         Phase::Idle => assert!(split.weight.is_zero()),
-        Phase::Running | Phase::Held | Phase::Paused | Phase::Manual | Phase::Complete => {}
+        Phase::Scheduled
+        | Phase::Running
+        | Phase::AwaitingApproval
+        | Phase::Waiting
+        | Phase::Stabilizing
+        | Phase::Held
+        | Phase::Paused
+        | Phase::Manual
+        | Phase::Complete => {}
+    }
+    if status.phase == Phase::AwaitingApproval {
+        let approval = status.people.approval.as_ref().expect("somebody is asked");
+        assert!(!approval.missing.is_empty(), "nobody is missing");
     }
     if split.weight > weight_before {
         assert!(
@@ -196,7 +257,7 @@ fn check(world: &World, weight_before: Weight, stored_everything: bool) {
             split.weight
         );
     }
-    if let (Phase::Running, Some(index)) = (status.phase, status.stage_index) {
+    if let (true, Some(index)) = (status.phase.is_under_way(), status.stage_index) {
         let plan = world.gate.plan().expect("a run has a plan");
         assert!(
             Some(split.weight) <= plan.stage_weight(index),
@@ -247,7 +308,8 @@ fn play(seed: u64) -> World {
     for step in 0..STEPS {
         let (before, ceilings) = (world.weight(), world.gate.split().ceilings);
         let raising = raising(&world);
-        let awaited = world.gate.status(world.sim.now).awaiting_store;
+        let status = world.gate.status(world.sim.now);
+        let (awaited, was_frozen) = (status.awaiting_store, status.people.frozen);
         let disk = world.sim.disk;
         match dice.below(10) {
             0..=1 => {
@@ -267,6 +329,12 @@ fn play(seed: u64) -> World {
         let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             check(&world, before, may_rise);
             check_ceilings(&world, &ceilings, may_rise || raising);
+            let frozen = world.gate.status(world.sim.now).people.frozen;
+            let froze_all_along = was_frozen.is_some() && was_frozen == frozen;
+            assert!(
+                !froze_all_along || awaited.is_some() || world.weight() <= before,
+                "more canary in a freeze"
+            );
         }));
         if let Err(panic) = checked {
             eprintln!("seed {seed}, step {step}\n{}", world.story());

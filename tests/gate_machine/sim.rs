@@ -13,12 +13,13 @@ use serin::rollout::gate::{
 use serin::rollout::learners::LearnerSketch;
 use serin::rollout::name::{Arm, PoolName, RolloutName, StageName};
 use serin::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use serin::rollout::schedule::Schedule;
 use serin::rollout::slot::{Cell, CellKey, Slot};
 use serin::rollout::time::{Now, Timestamp, WallTime, parse_duration};
 use serin::rollout::weight::Weight;
 
 /// 2025-10-31T14:00:00Z.
-const WALL_MS: i64 = 1_761_919_200_000;
+pub(crate) const WALL_MS: i64 = 1_761_919_200_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disk {
@@ -106,6 +107,7 @@ pub(crate) fn stage(name: &str, share: &str) -> Stage {
         on_success: OnSuccess::Advance,
         on_failure: OnFailure::Hold,
         on_rollback: Weight::ZERO,
+        schedule: Schedule::default(),
     }
 }
 
@@ -127,11 +129,14 @@ pub(crate) fn parts() -> PlanParts {
             outage_patience: seconds(300),
             max_gap: seconds(300),
             cooldown: seconds(600),
+            approval_ttl: seconds(43200),
+            escalate_after: seconds(1800),
             baseline_min_healthy: 0.5,
             tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
             speed: 1.0,
         },
         signals: Vec::new(),
+        stabilization: None,
         stages: vec![
             stage("canary", "1%"),
             stage("ramp", "10%"),
@@ -531,6 +536,16 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::RehearsalEnded(_) => "rehearsal_ended",
         EventKind::Restarted { .. } => "restarted",
         EventKind::ClockJumped { .. } => "clock_jumped",
+        EventKind::Scheduled { .. } => "scheduled",
+        EventKind::ApprovalAsked { .. } => "approval_asked",
+        EventKind::Approved { .. } => "approved",
+        EventKind::ApprovalsVoided { .. } => "approvals_voided",
+        EventKind::Waits { .. } => "waits",
+        EventKind::Frozen { .. } => "frozen",
+        EventKind::Unfrozen => "unfrozen",
+        EventKind::LevelBegan { .. } => "level_began",
+        EventKind::StabilizationRestarted { .. } => "stabilization_restarted",
+        EventKind::Reminded { .. } => "reminded",
     }
 }
 

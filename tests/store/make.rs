@@ -78,6 +78,8 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         store_fault: None,
         decided: None,
         thin_baseline_told: false,
+        freeze: None,
+        reminder: None,
         rehearsal: None,
         watch: Watch {
             stage: 0,
@@ -115,6 +117,9 @@ pub(crate) fn run() -> Run {
             interval: Default::default(),
             interval_incidents: 0,
             failed: Default::default(),
+            ask: None,
+            waits_for: Vec::new(),
+            levels_told: 0,
         },
         totals: Default::default(),
         learners: Default::default(),

@@ -8,10 +8,10 @@ use rand::{RngExt, SeedableRng};
 use serin::records::state::{decode, encode};
 use serin::rollout::assign::LearnerHash;
 use serin::rollout::gate::{
-    Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Raise,
-    RollbackCause, Snapshot,
+    Approval, Ask, Awaiting, Breach, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase,
+    PoolHealth, Raise, Reminder, RollbackCause, Snapshot, WaitsFor,
 };
-use serin::rollout::name::Arm;
+use serin::rollout::name::{Arm, RoleName};
 use serin::rollout::slot::Cell;
 use serin::rollout::time::Timestamp;
 use serin::rollout::verdict::Purpose;
@@ -82,6 +82,16 @@ fn full(dice: &mut StdRng) -> Snapshot {
         breached_since: at(79),
     });
     state.thin_baseline_told = true;
+    state.freeze = Some(Freeze {
+        since: at(87),
+        until: Some(at(88).wall),
+        by: "ops".to_owned(),
+        reason: "night".to_owned(),
+    });
+    state.reminder = Some(Reminder {
+        since: at(89),
+        told: 3,
+    });
     state.watch.began = Some(at(80));
     state.watch.warmed = Duration::from_nanos(1_234_567_891);
     state.watch.warm_until = Some(Timestamp::from_millis(81));
@@ -117,6 +127,18 @@ fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
     add_segments(state, dice, 2);
     let run = state.run.as_mut().expect("run 3");
     run.stage.extended_until = Some(Duration::from_secs(9_000));
+    run.stage.ask = Some(Ask {
+        event: EventId(5),
+        since: at(85),
+        approvals: vec![Approval {
+            role: RoleName::parse("finance").expect("a name"),
+            by: "finn".to_owned(),
+            reason: "the budget holds".to_owned(),
+            at: at(86),
+        }],
+    });
+    run.stage.waits_for = vec![WaitsFor::Window, WaitsFor::Freeze];
+    run.stage.levels_told = 2;
     run.stage.failed = [0, 2].into();
     run.stage.totals.span = Duration::from_nanos(5);
     run.stage.interval.probes[1] = Probes {
@@ -258,4 +280,31 @@ fn no_spoilt_state_is_taken_for_a_good_one_or_panics() {
             assert!(decode(&json, &bytes.counts).is_err(), "{good} as {bad}");
         }
     }
+}
+
+#[test]
+fn a_state_from_before_people_and_time_is_still_read() {
+    let state = snapshot(7, 3);
+    let bytes = encode(&state);
+    let mut json: serde_json::Value = serde_json::from_str(&bytes.json).expect("it is JSON");
+    let mut forget = |place: &str, key: &str| {
+        let object = json
+            .pointer_mut(place)
+            .and_then(|value| value.as_object_mut());
+        let gone = object.and_then(|object| object.remove(key));
+        assert!(gone.is_some(), "{place} has no {key}");
+    };
+    for (place, key) in [
+        ("", "freeze"),
+        ("", "reminder"),
+        ("/run/stage", "passage"),
+        ("/run/plan", "stabilization"),
+        ("/run/plan/gate", "approval_ttl"),
+        ("/run/plan/gate", "escalate_after"),
+        ("/run/plan/stages/0", "schedule"),
+    ] {
+        forget(place, key);
+    }
+    let read = decode(&json.to_string(), &bytes.counts).expect("an older state is read");
+    assert_eq!(read, state);
 }

@@ -2,9 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::people::stabilization_json;
 use super::{detects, notes, printed, rate_needed, weight_of};
+use crate::calendar::moment_text;
 use crate::config::{Config, Fault};
-use crate::rollout::plan::Plan;
+use crate::rollout::name::RoleName;
+use crate::rollout::plan::{OnSuccess, Plan};
 use crate::rollout::stats::detectable::CHANCE;
 use crate::rollout::time::format_duration;
 
@@ -40,6 +43,7 @@ fn plan_json(plan: &Plan) -> Value {
         "learner": plan.identity.learner,
         "tripwire": plan.gate.tripwire.as_ref().map(ToString::to_string),
         "stages": stages,
+        "stabilization": stabilization_json(plan),
     })
 }
 
@@ -51,6 +55,10 @@ fn stage_json(plan: &Plan, index: usize) -> Value {
         .iter()
         .map(|at| format_duration(*at))
         .collect();
+    let approvers: Vec<&str> = match &stage.on_success {
+        OnSuccess::Approve(roles) => roles.iter().map(RoleName::as_str).collect(),
+        OnSuccess::Advance | OnSuccess::Hold => Vec::new(),
+    };
     json!({
         "name": stage.name.as_str(),
         "weight": weight.share(),
@@ -64,6 +72,9 @@ fn stage_json(plan: &Plan, index: usize) -> Value {
         "advance": printed(&stage.advance),
         "hold": printed(&stage.hold),
         "rollback": printed(&stage.rollback),
+        "approvers": approvers,
+        "start_at": stage.schedule.start_at.map(moment_text),
+        "window": stage.schedule.window.as_ref().map(ToString::to_string),
     })
 }
 

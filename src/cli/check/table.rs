@@ -1,5 +1,6 @@
 //! The plan as a table: stages with what each needs, then the conditions of each.
 
+use super::people::{joined, schedule, stabilization};
 use super::{detects, headline, needs, notes_text, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
@@ -23,6 +24,10 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
         text += &stage_rows(plan);
         for (index, stage) in plan.stages.iter().enumerate() {
             text += &condition_rows(stage, detects::text(plan, index));
+        }
+        if let [first, rest @ ..] = stabilization(plan).as_slice() {
+            text += &format!("\n  {first}\n");
+            text.extend(rest.iter().map(|line| format!("    {line}\n")));
         }
     }
     text + &notes_text(config)
@@ -60,9 +65,10 @@ fn stage_rows(plan: &Plan) -> String {
 
 fn condition_rows(stage: &Stage, detects: String) -> String {
     let mut text = format!("\n  {}\n", stage.name);
-    let met = match stage.on_success {
-        OnSuccess::Advance => "met: advance",
-        OnSuccess::Hold => "met: hold",
+    let met = match &stage.on_success {
+        OnSuccess::Advance => "met: advance".to_owned(),
+        OnSuccess::Approve(roles) => format!("met: ask for the approval of {}", joined(roles)),
+        OnSuccess::Hold => "met: hold".to_owned(),
     };
     let unmet = match stage.on_failure {
         OnFailure::Hold => "hold".to_owned(),
@@ -79,6 +85,7 @@ fn condition_rows(stage: &Stage, detects: String) -> String {
         ("advance", printed(&stage.advance)),
         ("hold", printed(&stage.hold)),
         ("rollback", printed(&stage.rollback)),
+        ("calendar", schedule(stage)),
         ("can see", vec![detects]),
         (
             "at the end",
@@ -88,6 +95,9 @@ fn condition_rows(stage: &Stage, detects: String) -> String {
             )],
         ),
     ] {
+        if name == "calendar" && lines.is_empty() {
+            continue;
+        }
         let lines = if lines.is_empty() {
             vec!["none".to_owned()]
         } else {

@@ -1,5 +1,6 @@
 //! The plan in words, for a person who has to say yes to it.
 
+use super::people::{joined, schedule, stabilization};
 use super::{detects, headline, needs, notes_text, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::condition::Condition;
@@ -38,6 +39,10 @@ fn plan_words(name: &RolloutName, plan: &Plan) -> String {
     for (index, stage) in plan.stages.iter().enumerate() {
         text += &format!("\n{}", stage_words(plan, index, stage));
     }
+    let settles = stabilization(plan);
+    if !settles.is_empty() {
+        text += &format!("\n{}.\n", settles.join("; "));
+    }
     text
 }
 
@@ -52,6 +57,9 @@ fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
         format_duration(stage.duration),
         format_duration(stage.warmup),
     );
+    for line in schedule(stage) {
+        text += &format!("{line}.\n");
+    }
     text += &format!("It needs {}.\n", needs(stage, weight));
     text += &format!(
         "With that many it can see {}.\n",
@@ -80,9 +88,13 @@ fn end_words(stage: &Stage) -> String {
             format!("the weight goes to {weight} and the rollout is held for a person")
         }
     };
-    let met = match stage.on_success {
-        OnSuccess::Advance => "",
-        OnSuccess::Hold => "When it has passed, a person says when to go on. ",
+    let met = match &stage.on_success {
+        OnSuccess::Advance => String::new(),
+        OnSuccess::Approve(roles) => format!(
+            "When it has passed, {} have to approve before it goes on. ",
+            joined(roles)
+        ),
+        OnSuccess::Hold => "When it has passed, a person says when to go on. ".to_owned(),
     };
     format!(
         "{met}If it has not passed {} after its time, {unmet}.\n",

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::rollout::condition::Condition;
-use crate::rollout::plan::{Plan, PlanFault, PlanParts, Stage};
+use crate::rollout::plan::{Plan, PlanFault, PlanParts, Stabilization, Stage};
 
 /// Nothing of a plan becomes shorter than this: the gate observes in seconds.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -21,6 +21,9 @@ pub(super) fn sped_up(plan: &Plan, factor: f64) -> Result<Plan, Vec<PlanFault>> 
         .stages
         .iter_mut()
         .for_each(|stage| speed_up(stage, factor));
+    if let Some(settling) = &mut parts.stabilization {
+        speed_up_stabilization(settling, factor);
+    }
     Plan::build(parts)
 }
 
@@ -37,6 +40,19 @@ fn speed_up(stage: &mut Stage, factor: f64) {
     conditions
         .into_iter()
         .flatten()
+        .for_each(|condition| speed_up_condition(condition, factor));
+}
+
+fn speed_up_stabilization(settling: &mut Stabilization, factor: f64) {
+    settling.duration = divided(settling.duration, factor);
+    for level in &mut settling.levels {
+        level.lasts = divided(level.lasts, factor);
+        level.report = divided(level.report, factor);
+    }
+    let rollback = settling.rollback.iter_mut().flatten();
+    let others = settling.require.iter_mut().chain(&mut settling.hold);
+    others
+        .chain(rollback)
         .for_each(|condition| speed_up_condition(condition, factor));
 }
 

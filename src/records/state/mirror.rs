@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use self::outside::{PastSplitState, SeriesState};
 use super::StateError;
+use super::people::{AskState, FreezeState, PassageState, ReminderState};
 use crate::records::event::RollbackWord;
+use crate::records::people::WaitsForWord;
 use crate::records::plan::PlanRecord;
 use crate::records::rehearsal::FaultRecord;
 use crate::records::words;
 use crate::rollout::assign::Split;
 use crate::rollout::gate::{
-    Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Progress,
-    Raise, Rehearsal, RollbackCause, Run, Snapshot, Watch,
+    Awaiting, Breach, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase, PoolHealth,
+    Progress, Raise, Rehearsal, Reminder, RollbackCause, Run, Snapshot, Watch,
 };
 use crate::rollout::plan::Plan;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -54,6 +56,10 @@ pub(super) struct State {
     decided: Option<DecidedState>,
     thin_baseline_told: bool,
     #[serde(default)]
+    freeze: Option<FreezeState>,
+    #[serde(default)]
+    reminder: Option<ReminderState>,
+    #[serde(default)]
     rehearsal: Option<RehearsalState>,
     watch: WatchState,
     #[serde(default)]
@@ -65,7 +71,7 @@ pub(super) struct State {
 
 /// One moment on both clocks.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Moments {
+pub(super) struct Moments {
     clock_ms: u64,
     wall_ms: i64,
 }
@@ -192,6 +198,8 @@ struct ProgressState {
     interval: TotalsState,
     interval_incidents: u64,
     failed: BTreeSet<usize>,
+    #[serde(default)]
+    passage: PassageState,
 }
 
 /// Without the cells.
@@ -233,6 +241,8 @@ impl From<&Snapshot> for State {
             store_fault: snapshot.store_fault.clone(),
             decided: snapshot.decided.as_ref().map(DecidedState::from),
             thin_baseline_told: snapshot.thin_baseline_told,
+            freeze: snapshot.freeze.as_ref().map(FreezeState::from),
+            reminder: snapshot.reminder.map(ReminderState::from),
             rehearsal: snapshot.rehearsal.as_ref().map(RehearsalState::from),
             watch: WatchState::from(&snapshot.watch),
             signals: outside::series(&snapshot.signals),
@@ -274,6 +284,8 @@ impl State {
             store_fault: self.store_fault,
             decided: self.decided.map(Decided::from),
             thin_baseline_told: self.thin_baseline_told,
+            freeze: self.freeze.map(Freeze::from),
+            reminder: self.reminder.map(Reminder::from),
             rehearsal: self
                 .rehearsal
                 .map(RehearsalState::into_rehearsal)
@@ -622,7 +634,7 @@ impl RunState {
                 .into_iter()
                 .map(|(name, condition)| (Arc::from(name), condition))
                 .collect(),
-            stage: self.stage.into(),
+            stage: self.stage.into_progress()?,
             totals: self.totals.into(),
             learners: Default::default(),
             outcomes: Default::default(),
@@ -643,25 +655,38 @@ impl From<&Progress> for ProgressState {
             interval: TotalsState::from(&stage.interval),
             interval_incidents: stage.interval_incidents,
             failed: stage.failed.clone(),
+            passage: PassageState {
+                ask: stage.ask.as_ref().map(AskState::from),
+                waits_for: stage.waits_for.iter().copied().map(WaitsForWord).collect(),
+                levels_told: stage.levels_told,
+            },
         }
     }
 }
 
-impl From<ProgressState> for Progress {
-    fn from(state: ProgressState) -> Self {
-        Self {
-            index: state.index,
-            began: state.began.map(Now::from),
-            time: state.time,
-            checkpoints_done: state.checkpoints_done,
-            extended_until: state.extended_until,
-            totals: state.totals.into(),
+impl ProgressState {
+    fn into_progress(self) -> Result<Progress, StateError> {
+        Ok(Progress {
+            index: self.index,
+            began: self.began.map(Now::from),
+            time: self.time,
+            checkpoints_done: self.checkpoints_done,
+            extended_until: self.extended_until,
+            totals: self.totals.into(),
             learners: Default::default(),
-            interval_from: state.interval_from,
-            interval: state.interval.into(),
-            interval_incidents: state.interval_incidents,
-            failed: state.failed,
-        }
+            interval_from: self.interval_from,
+            interval: self.interval.into(),
+            interval_incidents: self.interval_incidents,
+            failed: self.failed,
+            ask: self.passage.ask.map(AskState::into_ask).transpose()?,
+            waits_for: self
+                .passage
+                .waits_for
+                .into_iter()
+                .map(|word| word.0)
+                .collect(),
+            levels_told: self.passage.levels_told,
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 mod counts;
 mod mirror;
 mod outcomes;
+mod people;
 
 use super::compact::DecodeError;
 use super::plan::PlanRecordError;
@@ -34,6 +35,8 @@ pub enum StateError {
     Weight(u32),
     #[error("the saved signal {0}")]
     Signal(String),
+    #[error("a saved name is none: {0}")]
+    Name(String),
 }
 
 pub fn encode(snapshot: &Snapshot) -> StateBytes {

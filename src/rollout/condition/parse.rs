@@ -528,10 +528,7 @@ mod tests {
         check("error_rate < 1% over 0s", "holds nothing");
         check("error_rate < 1% please", "not understood");
         check("regression(any)", "regression(..) is not in this version");
-        check(
-            "segment_variance{delta} < 5%",
-            "not for an arm",
-        );
+        check("segment_variance{delta} < 5%", "not for an arm");
         check("error_rate < 1% per", "followed by \"segment\"");
         check("error_rate < 1% per learner", "followed by \"segment\"");
         check("error_rate < 1% per segment per segment", "stands twice");

@@ -240,7 +240,7 @@ impl Gate {
             self.tell(now, author, kind, out);
         } else {
             self.lower(segment, ceiling);
-            self.watch_anew(now, out);
+            self.publish_anew(now, out);
             self.tell_now(now, author, kind, out);
         }
         Ok(())

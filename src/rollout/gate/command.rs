@@ -11,7 +11,7 @@ use super::input::{Action, Command};
 use super::retreat::Retreat;
 use super::snapshot::{Progress, Run};
 use super::stage::whole_seconds;
-use super::state::{Cause, Phase, Verb};
+use super::state::{Cause, Phase, Verb, WaitsFor};
 use super::status::Incident;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
@@ -52,6 +52,8 @@ impl Gate {
             .check(self.state.phase)
             .map_err(Refusal::Phase)?;
         self.check_rehearsing(Verb::of(&action))?;
+        // Whoever acts need not be reminded.
+        self.state.reminder = None;
         match action {
             Action::Start {
                 plan,
@@ -64,6 +66,8 @@ impl Gate {
             Action::Advance => self.advance_by_hand(now, author, force, out),
             Action::Rollback => self.roll_back_by_hand(now, author, out),
             Action::Abort => self.abort(now, author, out),
+            Action::Approve(say) => self.approve(now, author, say, out),
+            Action::Reject(say) => self.reject(now, author, say, out),
             Action::SetWeight { weight, guarded } => {
                 self.set_weight(now, author, weight, guarded, out)
             }
@@ -81,6 +85,8 @@ impl Gate {
             Action::CanaryReplaced { what, version } => {
                 self.replace_canary(now, author, what, version, out)
             }
+            Action::Freeze { until } => self.freeze(now, author, until, out),
+            Action::Unfreeze => self.unfreeze(now, author, out),
         }
     }
 
@@ -93,6 +99,7 @@ impl Gate {
         baseline_endpoints: u32,
         out: &mut Vec<Effect>,
     ) -> Answer {
+        self.refuse_frozen(Verb::Start)?;
         if let Some(back) = self.state.rolled_back.filter(|_| !force) {
             let since = now.mono.since(back.mono);
             if since < plan.gate.cooldown {
@@ -103,8 +110,8 @@ impl Gate {
             }
         }
         let stages = plan.stages.len();
+        let start_at = plan.stage(0).and_then(|stage| stage.schedule.start_at);
         self.state.runs += 1;
-        self.state.phase = Phase::Running;
         self.take_over(None);
         let failed_before = self.failed_segments();
         self.state.run = Some(Run {
@@ -121,13 +128,20 @@ impl Gate {
             outcomes: Default::default(),
         });
         self.lift_with_next_event(failed_before);
-        self.step_to(
-            now,
-            self.stage_weight(),
-            author,
-            EventKind::Started { stages },
-            out,
-        );
+        // Whoever starts a run whose time has passed means now.
+        match start_at.filter(|start_at| now.wall < *start_at) {
+            Some(start_at) => {
+                self.state.phase = Phase::Scheduled;
+                self.cancel_step(out);
+                self.watch_anew(now);
+                if let Some(run) = &mut self.state.run {
+                    run.stage.waits_for = vec![WaitsFor::StartAt];
+                }
+                let kind = EventKind::Scheduled { stages, start_at };
+                self.tell(now, author, kind, out);
+            }
+            None => self.begin_first_stage(now, author, out),
+        }
         Ok(())
     }
 
@@ -141,6 +155,7 @@ impl Gate {
     // After a hold the stage's figures start over, or what was looked into would hold it again.
     fn resume(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.refuse_without_store(Verb::Resume)?;
+        self.refuse_step_if_frozen(Verb::Resume)?;
         let open = self.state.incidents.len() as u64;
         let was_held = self.state.phase == Phase::Held;
         if let Some(run) = self.state.run.as_mut().filter(|_| was_held) {
@@ -154,10 +169,11 @@ impl Gate {
 
     fn retry(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.refuse_without_store(Verb::Retry)?;
+        self.refuse_step_if_frozen(Verb::Retry)?;
         if let Some(run) = &mut self.state.run {
             run.stage = Progress::new(run.stage.index);
         }
-        self.state.phase = Phase::Running;
+        self.state.phase = self.phase_of_stage();
         self.take_over(None);
         self.step_to(now, self.stage_weight(), author, EventKind::Retried, out);
         Ok(())
@@ -189,7 +205,8 @@ impl Gate {
         out: &mut Vec<Effect>,
     ) -> Answer {
         self.refuse_without_store(Verb::Advance)?;
-        if self.state.phase == Phase::Running && self.state.awaiting.is_some() {
+        self.refuse_frozen(Verb::Advance)?;
+        if self.state.phase.is_under_way() && self.state.awaiting.is_some() {
             return Err(self.refuse(Verb::Advance, "a step is being recorded"));
         }
         let unmet = self.unmet(now);
@@ -203,6 +220,10 @@ impl Gate {
         if !unmet.is_empty() && author.reason.trim().is_empty() {
             let why = "advance over unmet criteria needs a reason".to_owned();
             return Err(Refusal::Invalid(why));
+        }
+        if self.state.phase == Phase::Scheduled {
+            self.begin_first_stage(now, author, out);
+            return Ok(());
         }
         let evaluations = self.judge_all(now);
         self.advance(now, author, evaluations, !unmet.is_empty(), out);
@@ -224,9 +245,7 @@ impl Gate {
     fn abort(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.drop_rehearsal(now, author.by, out);
         let from = self.state.split.weight;
-        if let Some(run) = &mut self.state.run {
-            run.ended = Some(now);
-        }
+        self.end_run(now);
         self.state.phase = Phase::Aborted;
         self.take_over(None);
         self.step_down(now, Weight::ZERO, author, EventKind::Aborted { from }, out);
@@ -241,8 +260,17 @@ impl Gate {
         guarded: bool,
         out: &mut Vec<Effect>,
     ) -> Answer {
+        if self.is_frozen_below(weight) {
+            self.refuse_frozen(Verb::SetWeight)?;
+        }
         if self.state.phase.is_in_a_run() {
             return self.set_weight_in_a_run(now, author, weight, guarded, out);
+        }
+        if self.state.phase == Phase::Scheduled {
+            if weight.is_zero() {
+                return self.roll_back_by_hand(now, author, out);
+            }
+            self.end_run(now);
         }
         let from = self.state.split.weight;
         self.state.phase = match (self.state.phase, weight.is_zero()) {
@@ -250,7 +278,16 @@ impl Gate {
             // They are closed already, and what ended them stays to be seen.
             (ended @ (Phase::RollingBack | Phase::RolledBack | Phase::Aborted), true) => ended,
             (Phase::Idle | Phase::Manual | Phase::Complete, true) => Phase::Idle,
-            (in_a_run @ (Phase::Running | Phase::Held | Phase::Paused), true) => in_a_run,
+            (
+                in_a_run @ (Phase::Scheduled
+                | Phase::Running
+                | Phase::AwaitingApproval
+                | Phase::Waiting
+                | Phase::Stabilizing
+                | Phase::Held
+                | Phase::Paused),
+                true,
+            ) => in_a_run,
         };
         self.take_over(Some(guarded));
         self.set(
@@ -436,7 +473,16 @@ impl Gate {
         {
             run.stage = Progress::new(run.stage.index);
         }
-        self.put_in_force(now, self.state.split.weight, out);
+        // What passed was another canary.
+        if self.state.phase.is_under_way() {
+            self.state.phase = self.phase_of_stage();
+        }
+        // Before the first stage nothing is in force that could begin anew.
+        if self.state.phase == Phase::Scheduled {
+            self.watch_anew(now);
+        } else {
+            self.put_in_force(now, self.state.split.weight, out);
+        }
         self.tell(now, author, EventKind::CanaryReplaced { what }, out);
         Ok(())
     }
@@ -448,6 +494,20 @@ impl Gate {
         self.state.guarded = guarded.unwrap_or(true);
     }
 
+    fn end_run(&mut self, now: Now) {
+        if let Some(run) = &mut self.state.run {
+            run.ended = Some(now);
+        }
+    }
+
+    // To go on at the stage's weight can be a step towards canary.
+    fn refuse_step_if_frozen(&self, verb: Verb) -> Answer {
+        match self.is_frozen_below(self.stage_weight()) {
+            true => self.refuse_frozen(verb),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn refuse_without_store(&self, verb: Verb) -> Answer {
         match &self.state.store_fault {
             Some(why) => Err(self.refuse(verb, &format!("the store cannot write: {why}"))),
@@ -455,7 +515,7 @@ impl Gate {
         }
     }
 
-    fn refuse(&self, verb: Verb, why: &str) -> Refusal {
+    pub(super) fn refuse(&self, verb: Verb, why: &str) -> Refusal {
         Refusal::Phase(verb.refusal(why, self.state.phase))
     }
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use super::input::EventId;
 use super::rehearsal::Rehearsed;
-use super::state::Cause;
-use super::state::Phase;
+use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::assign::Split;
-use crate::rollout::name::StageName;
+use crate::rollout::name::{RoleName, StageName};
 use crate::rollout::rehearsal::Injection;
-use crate::rollout::time::Now;
+use crate::rollout::time::{Now, WallTime};
 use crate::rollout::verdict::Evaluation;
 use crate::rollout::weight::Weight;
 
@@ -61,6 +60,11 @@ pub enum EventKind {
     /// A run began. The plan itself is kept with the state.
     Started {
         stages: usize,
+    },
+    /// A run waits for the time of its first stage.
+    Scheduled {
+        stages: usize,
+        start_at: WallTime,
     },
     /// The first canary request after a step arrived: the warm-up, then stage time begin.
     StageBegan,
@@ -173,6 +177,48 @@ pub enum EventKind {
     /// The wall clock jumped by this many milliseconds against the monotonic one.
     ClockJumped {
         by_ms: i64,
+    },
+    /// The stage passed, and these roles are asked about what is in the evaluations.
+    ApprovalAsked {
+        roles: Vec<RoleName>,
+        evaluations: Vec<Evaluation>,
+    },
+    /// One role said yes to what was asked by the event `asked`, with the figures as they stood then.
+    Approved {
+        role: RoleName,
+        asked: EventId,
+        plan: String,
+        missing: Vec<RoleName>,
+        evaluations: Vec<Evaluation>,
+    },
+    /// Approvals that count no more, and why.
+    ApprovalsVoided {
+        roles: Vec<RoleName>,
+        why: String,
+    },
+    /// A step that nothing but the calendar or a freeze stands in the way of.
+    Waits {
+        waits_for: Vec<WaitsFor>,
+        evaluations: Vec<Evaluation>,
+    },
+    Frozen {
+        until: Option<WallTime>,
+    },
+    Unfrozen,
+    /// The stabilization is watched in another way from now on; figures are recorded every `report`.
+    LevelBegan {
+        level: String,
+        report: Option<Duration>,
+    },
+    /// A day failed what the stabilization requires: it begins anew.
+    StabilizationRestarted {
+        after: Duration,
+        evaluations: Vec<Evaluation>,
+    },
+    /// Nobody has acted on what has waited for a person since then.
+    Reminded {
+        since: Now,
+        times: u32,
     },
 }
 

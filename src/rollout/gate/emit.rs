@@ -115,12 +115,17 @@ impl Gate {
         }
         self.state.split.weight = weight;
         self.state.split.closed = weight.is_zero();
-        self.watch_anew(now, out);
+        self.publish_anew(now, out);
     }
 
     /// Publishes the split and watches it from now on: what was before does not count.
-    pub(super) fn watch_anew(&mut self, now: Now, out: &mut Vec<Effect>) {
+    pub(super) fn publish_anew(&mut self, now: Now, out: &mut Vec<Effect>) {
         self.publish(out);
+        self.watch_anew(now);
+    }
+
+    /// Windows and breach clocks begin now, with the triggers of the present stage; outside a run of the first.
+    pub(super) fn watch_anew(&mut self, now: Now) {
         let stage = match &self.state.run {
             Some(run) if self.state.phase.is_in_a_run() => run.stage.index,
             Some(_) | None => 0,
@@ -142,7 +147,7 @@ impl Gate {
             self.state.awaiting = None;
             self.put_in_force(now, awaiting.weight, out);
         } else if raised {
-            self.watch_anew(now, out);
+            self.publish_anew(now, out);
         }
         if !self.waits() {
             self.release_withheld(out);

@@ -43,6 +43,7 @@ impl Gate {
         if self.state.phase != Phase::Held {
             self.cancel_step(out);
             self.state.phase = Phase::Held;
+            self.forget_passage();
         }
         self.state.causes.push(HeldFor {
             cause,
@@ -65,8 +66,8 @@ impl Gate {
     /// A hold that the gate finds by itself, once per cause, with every evaluation. In `paused` and
     /// `manual` the rollout stands still already.
     pub(super) fn hold_for(&mut self, now: Now, cause: Cause, why: &str, out: &mut Vec<Effect>) {
-        let stands = matches!(self.state.phase, Phase::Running | Phase::Held);
-        if stands && !self.state.causes.iter().any(|held| held.cause == cause) {
+        let acts = self.state.phase.is_under_way() || self.state.phase == Phase::Held;
+        if acts && !self.state.causes.iter().any(|held| held.cause == cause) {
             let evaluations = self.judge_all(now);
             self.hold(now, Author::GATE, cause, why, evaluations, out);
         }
@@ -76,6 +77,10 @@ impl Gate {
     pub(super) fn end_causes(&mut self, now: Now, out: &mut Vec<Effect>) {
         let present = self.present_causes();
         let mut ended = Vec::new();
+        // To go on would be a step towards canary.
+        if self.is_frozen_below(self.stage_weight()) {
+            return;
+        }
         for held in self
             .state
             .causes
@@ -95,7 +100,7 @@ impl Gate {
             self.state.causes.retain(|held| held.cause != cause);
             let last = self.state.causes.is_empty();
             if last {
-                self.state.phase = Phase::Running;
+                self.state.phase = self.phase_of_stage();
             }
             self.tell(now, Author::GATE, EventKind::CauseEnded { cause }, out);
             if last {
@@ -106,7 +111,7 @@ impl Gate {
 
     /// Runs on at the stage's weight. Whoever calls this has ended every cause.
     pub(super) fn go_on(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) {
-        self.state.phase = Phase::Running;
+        self.state.phase = self.phase_of_stage();
         self.state.causes.clear();
         let weight = self.stage_weight();
         let begun = self
@@ -118,6 +123,14 @@ impl Gate {
             self.tell(now, author, EventKind::Resumed, out);
         } else {
             self.step_to(now, weight, author, EventKind::Resumed, out);
+        }
+    }
+
+    /// Whoever had said yes, or what the step waited for, is asked again when the stage has passed again.
+    pub(super) fn forget_passage(&mut self) {
+        if let Some(run) = &mut self.state.run {
+            run.stage.ask = None;
+            run.stage.waits_for.clear();
         }
     }
 

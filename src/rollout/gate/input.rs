@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::outside::Heard;
 use crate::rollout::learners::LearnerSketch;
-use crate::rollout::name::Arm;
+use crate::rollout::name::{Arm, RoleName};
 use crate::rollout::plan::Plan;
 use crate::rollout::rehearsal::Injection;
 use crate::rollout::slot::Slot;
+use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
 
 /// The number of an event of one rollout: 1, 2, 3, ... without gaps, over all its runs.
@@ -56,6 +57,10 @@ pub enum Action {
     Advance,
     Rollback,
     Abort,
+    /// Yes, for one role.
+    Approve(Say),
+    /// No, for one role.
+    Reject(Say),
     /// By hand. `guarded` is false only for `?guard=false`.
     SetWeight {
         weight: Weight,
@@ -92,6 +97,24 @@ pub enum Action {
         what: String,
         version: Option<String>,
     },
+    /// Nothing goes towards canary until then, or until somebody ends it.
+    Freeze {
+        until: Option<WallTime>,
+    },
+    Unfreeze,
+}
+
+/// What somebody says whose approval is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Say {
+    /// May be left out where only one can be meant.
+    pub role: Option<RoleName>,
+    /// The roles of his token; `None` where no tokens are asked for, and anybody speaks for each role.
+    pub holds: Option<Vec<RoleName>>,
+    /// The plan's hash as it was shown to him.
+    pub plan: String,
+    /// The event whose figures he saw; refused where others are asked about now.
+    pub seen: Option<EventId>,
 }
 
 /// What was measured since the last tick.

@@ -18,11 +18,12 @@ impl Gate {
 
     fn check_weights(&self) {
         let state = &self.state;
-        if state.phase == Phase::Running && state.awaiting.is_none() {
+        if state.phase.is_under_way() && state.awaiting.is_none() {
             assert_eq!(
                 state.split.weight,
                 self.stage_weight(),
-                "running at another weight than the stage's"
+                "{:?} at another weight than the stage's",
+                state.phase
             );
         }
         if let Some(awaiting) = state.awaiting {
@@ -97,11 +98,14 @@ impl Gate {
                 !state.split.weight.is_zero() || state.awaiting.is_some(),
                 "manual at 0"
             ),
-            Phase::Running | Phase::Held | Phase::Paused => {
-                let in_a_plan = state
-                    .run
-                    .as_ref()
-                    .is_some_and(|run| run.stage.index < run.plan.stages.len());
+            Phase::Scheduled
+            | Phase::Running
+            | Phase::AwaitingApproval
+            | Phase::Waiting
+            | Phase::Stabilizing
+            | Phase::Held
+            | Phase::Paused => {
+                let in_a_plan = self.present_stage().is_some();
                 assert!(
                     in_a_plan || self.unusable.is_some(),
                     "{:?} without a stage",
@@ -110,6 +114,30 @@ impl Gate {
             }
             Phase::Idle | Phase::Complete => {}
         }
+        self.check_passage();
+    }
+
+    // What a stage's end waits for belongs to the phases that wait.
+    fn check_passage(&self) {
+        let phase = self.state.phase;
+        assert!(
+            phase != Phase::AwaitingApproval || !self.missing_roles().is_empty(),
+            "awaiting an approval that nobody is asked for"
+        );
+        assert!(
+            !matches!(phase, Phase::Waiting | Phase::Scheduled)
+                || !self.told_to_wait_for().is_empty(),
+            "{phase:?} for nothing"
+        );
+        let settles = self.phase_of_stage() == Phase::Stabilizing;
+        assert!(
+            !(settles && matches!(phase, Phase::Running | Phase::AwaitingApproval)),
+            "{phase:?} in the stabilization"
+        );
+        assert!(
+            settles || phase != Phase::Stabilizing,
+            "stabilizing in a stage"
+        );
     }
 
     // Numbers have no gaps, and nothing is told that is not recorded.

@@ -24,12 +24,12 @@ impl Gate {
     /// The stage of the present or last run.
     pub(super) fn present_stage(&self) -> Option<&Stage> {
         let run = self.state.run.as_ref()?;
-        run.plan.stages.get(run.stage.index)
+        run.plan.stage(run.stage.index)
     }
 
     /// The stage whose triggers guard the split in force.
     pub(super) fn watched_stage(&self) -> Option<&Stage> {
-        self.plan()?.stages.get(self.state.watch.stage)
+        self.plan()?.stage(self.state.watch.stage)
     }
 
     /// The weight that the present stage asks for; 0 without one.

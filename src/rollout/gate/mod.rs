@@ -5,20 +5,27 @@
 //!
 //! Reading order: `state` (phases, the table of commands), `input`, `effect`, `snapshot` (all it
 //! remembers), then `command` and `tick` (what comes in), `watch` (triggers), `stage` (the way to the
-//! next stage), `retreat`, `hold` and `ceilings` (the ways out), `emit` (the order of effects), `status`.
+//! next stage), `passage`, `approval`, `freeze` and `settle` (what people and the calendar have to say about it),
+//! `retreat`, `hold` and `ceilings` (the ways out), `remind`, `emit` (the order of effects), `status`.
 
+mod approval;
 mod ceilings;
 mod command;
 mod effect;
 mod emit;
+mod freeze;
 mod hold;
 mod input;
 mod invariants;
 mod judge;
 mod outside;
+mod passage;
+mod people;
 mod rehearsal;
+mod remind;
 mod retreat;
 mod segments;
+mod settle;
 mod snapshot;
 mod stage;
 mod state;
@@ -29,11 +36,15 @@ mod watch;
 use std::time::Duration;
 
 pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
-pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
+pub use input::{Action, Command, EventId, Input, Observed, PoolHealth, Say};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};
+pub use people::{ApprovalStatus, People};
 pub use rehearsal::{Rehearsal, Rehearsed};
-pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Raise, Run, Snapshot, Watch};
-pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
+pub use snapshot::{
+    Approval, Ask, Awaiting, Breach, Decided, Freeze, HeldFor, Progress, Raise, Reminder, Run,
+    Snapshot, Watch,
+};
+pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb, WaitsFor};
 pub use status::{ArmFigures, HoldCause, Incident, SegmentFigures, Status};
 
 use super::assign::Split;
@@ -121,7 +132,7 @@ impl Gate {
         let raised = gate.raise_ceilings(gate.state.last_event);
         match gate.state.awaiting.take() {
             Some(awaiting) => gate.put_in_force(now, awaiting.weight, &mut out),
-            None if raised => gate.watch_anew(now, &mut out),
+            None if raised => gate.publish_anew(now, &mut out),
             None => gate.publish(&mut out),
         }
         if gate.state.last_event > EventId(0) {

@@ -205,6 +205,10 @@ impl Gate {
         if self.waits() {
             return Some("a step is being recorded".to_owned());
         }
+        // It ends with a step back to canary.
+        if state.freeze.is_some() {
+            return Some("the rollout is frozen".to_owned());
+        }
         if state.watch.warm_until.is_none() || state.split.weight.is_zero() {
             return Some("canary is not warm yet".to_owned());
         }

@@ -105,7 +105,7 @@ impl Gate {
             .state
             .run
             .as_mut()
-            .filter(|_| self.state.phase.is_in_a_run())
+            .filter(|_| self.state.phase.is_in_a_run() || self.state.phase == Phase::Scheduled)
         {
             run.ended = Some(now);
         }
@@ -179,6 +179,7 @@ impl Gate {
         }
         self.state.decided = None;
         self.state.phase = Phase::Held;
+        self.forget_passage();
         let evaluations = retreat.evaluations.clone();
         let kind = EventKind::RolledBack {
             cause: retreat.cause,

@@ -10,14 +10,15 @@ use std::time::Duration;
 use super::effect::RollbackCause;
 use super::input::{EventId, PoolHealth};
 use super::rehearsal::Rehearsal;
-use super::state::{Cause, Phase};
+use super::state::{Cause, Phase, WaitsFor};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
 use crate::rollout::learners::LearnerSketch;
+use crate::rollout::name::RoleName;
 use crate::rollout::outcome::{Outcomes, PastSplit};
 use crate::rollout::plan::Plan;
 use crate::rollout::signal::Readings;
-use crate::rollout::time::{Now, Timestamp};
+use crate::rollout::time::{Now, Timestamp, WallTime};
 use crate::rollout::verdict::Purpose;
 use crate::rollout::weight::Weight;
 use crate::rollout::window::{ProbeBucket, Totals};
@@ -64,6 +65,9 @@ pub struct Snapshot {
     pub decided: Option<Decided>,
     /// Baseline was found below its needed share at a weight above 50 %, and that was told.
     pub thin_baseline_told: bool,
+    pub freeze: Option<Freeze>,
+    /// While a person is waited for.
+    pub reminder: Option<Reminder>,
     pub rehearsal: Option<Rehearsal>,
     pub watch: Watch,
     /// What sources of signals said of late.
@@ -106,6 +110,23 @@ pub struct Decided {
     pub cause: RollbackCause,
     /// Since when the condition was true.
     pub breached_since: Now,
+}
+
+/// Nothing goes towards canary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freeze {
+    pub since: Now,
+    /// When it ends by itself.
+    pub until: Option<WallTime>,
+    pub by: String,
+    pub reason: String,
+}
+
+/// Since when nobody has acted, and how often that was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reminder {
+    pub since: Now,
+    pub told: u32,
 }
 
 /// What guards the split in force: where its windows begin, its warm-up and its breach clocks.
@@ -197,6 +218,30 @@ pub struct Progress {
     pub interval_incidents: u64,
     /// Places in `advance` of those whose `throughout` failed.
     pub failed: BTreeSet<usize>,
+    /// Once it passed, where people have to say yes.
+    pub ask: Option<Ask>,
+    /// What the step was told to wait for.
+    pub waits_for: Vec<WaitsFor>,
+    /// Levels of the stabilization that have begun.
+    pub levels_told: usize,
+}
+
+/// What people were asked about, and who has said yes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The event that holds what they are shown.
+    pub event: EventId,
+    pub since: Now,
+    pub approvals: Vec<Approval>,
+}
+
+/// One role's yes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approval {
+    pub role: RoleName,
+    pub by: String,
+    pub reason: String,
+    pub at: Now,
 }
 
 impl Snapshot {
@@ -225,6 +270,8 @@ impl Snapshot {
             store_fault: None,
             decided: None,
             thin_baseline_told: false,
+            freeze: None,
+            reminder: None,
             rehearsal: None,
             watch,
             signals: Readings::default(),
@@ -264,6 +311,9 @@ impl Progress {
             interval: Totals::default(),
             interval_incidents: 0,
             failed: BTreeSet::new(),
+            ask: None,
+            waits_for: Vec::new(),
+            levels_told: 0,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::effect::{Effect, EventKind, RollbackCause};
 use super::emit::Author;
 use super::retreat::Retreat;
 use super::snapshot::{Decided, Progress, Run};
-use super::state::{Cause, Phase};
+use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{OnFailure, OnSuccess, Stage};
 use crate::rollout::time::{Now, format_duration};
@@ -30,12 +30,18 @@ impl Gate {
             self.close_intervals(now, credited, out);
             self.judge_stage(now, out);
         }
+        if self.state.phase == Phase::Stabilizing && self.state.awaiting.is_none() {
+            self.settle(now, out);
+        }
+        if matches!(self.state.phase, Phase::AwaitingApproval | Phase::Waiting) {
+            self.stand_by(now, out);
+        }
         if self.state.phase == Phase::Held {
             self.end_causes(now, out);
         }
     }
 
-    /// To the next stage, or the end.
+    /// To the next stage, to the stabilization, or to the end.
     pub(super) fn advance(
         &mut self,
         now: Now,
@@ -51,8 +57,7 @@ impl Gate {
             return;
         };
         let index = run.stage.index;
-        let (Some(from), Some(to)) = (run.plan.stages.get(index), run.plan.stages.get(index + 1))
-        else {
+        let (Some(from), Some(to)) = (run.plan.stage(index), run.plan.stage(index + 1)) else {
             self.complete(now, author, evaluations, forced, out);
             return;
         };
@@ -63,7 +68,7 @@ impl Gate {
             forced,
         };
         run.stage = Progress::new(index + 1);
-        self.state.phase = Phase::Running;
+        self.state.phase = self.phase_of_stage();
         self.step_to(now, self.stage_weight(), author, kind, out);
     }
 
@@ -73,6 +78,25 @@ impl Gate {
             return Vec::new();
         };
         let mut unmet = Vec::new();
+        let before_its_time = |waits_for: &WaitsFor| match waits_for {
+            WaitsFor::StartAt | WaitsFor::Window => true,
+            WaitsFor::Person | WaitsFor::Freeze => false,
+        };
+        let mut waits_for = self.waits_for(now);
+        waits_for.retain(before_its_time);
+        unmet.extend(
+            self.waits_in_words(&waits_for)
+                .into_iter()
+                .map(|what| format!("it waits for {what}")),
+        );
+        if self.state.phase == Phase::Scheduled {
+            return unmet;
+        }
+        unmet.extend(
+            self.missing_roles()
+                .into_iter()
+                .map(|role| format!("the approval of {role} is missing")),
+        );
         if run.stage.time < stage.duration {
             let (time, duration) = (
                 whole_seconds(run.stage.time),
@@ -83,7 +107,7 @@ impl Gate {
         unmet.extend(self.lacks_requests());
         unmet.extend(unmet_criteria(&self.judge_advance_at(now)));
         unmet.extend(self.breached_now());
-        if run.stage.index + 1 < run.plan.stages.len() {
+        if self.has_next_stage() {
             unmet.extend(self.baseline_shortage());
         }
         unmet
@@ -103,7 +127,7 @@ impl Gate {
         shown.collect()
     }
 
-    fn pass_checkpoints(&mut self, now: Now, out: &mut Vec<Effect>) {
+    pub(super) fn pass_checkpoints(&mut self, now: Now, out: &mut Vec<Effect>) {
         while let Some(due) = self.checkpoint_due() {
             let evaluations = self.judge_all(now);
             let Some(run) = &mut self.state.run else {
@@ -233,24 +257,19 @@ impl Gate {
     }
 
     fn succeed(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
-        let (Some(run), Some(stage)) = (&self.state.run, self.present_stage()) else {
+        let Some(stage) = self.present_stage() else {
             return;
         };
         // A breach whose time has not run out would start over in the next stage, on more learners.
         if !self.state.watch.breaches.is_empty() {
             return;
         }
-        let last = run.stage.index + 1 == run.plan.stages.len();
-        let shortage = self.baseline_shortage().filter(|_| !last);
-        match (stage.on_success, shortage) {
-            (OnSuccess::Hold, _) => {
+        match stage.on_success {
+            OnSuccess::Hold => {
                 let why = "the stage passed and its plan says hold";
                 self.hold(now, Author::GATE, Cause::Operator, why, evaluations, out);
             }
-            (OnSuccess::Advance, Some(why)) => {
-                self.hold(now, Author::GATE, Cause::NoBaseline, &why, evaluations, out);
-            }
-            (OnSuccess::Advance, None) => self.advance(now, Author::GATE, evaluations, false, out),
+            OnSuccess::Advance | OnSuccess::Approve(_) => self.pass(now, evaluations, out),
         }
     }
 
@@ -319,7 +338,12 @@ impl Gate {
     }
 
     // Too little was seen even after the extension: what is missing decides who may end the hold.
-    fn hold_undecided(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
+    pub(super) fn hold_undecided(
+        &mut self,
+        now: Now,
+        evaluations: Vec<Evaluation>,
+        out: &mut Vec<Effect>,
+    ) {
         let figures_pass = |evaluation: &Evaluation| {
             let truth = evaluation
                 .figure
@@ -370,7 +394,7 @@ impl Gate {
 impl Run {
     /// Whether the present stage asks for `throughout`.
     pub(super) fn judges_throughout(&self) -> bool {
-        let stage = self.plan.stages.get(self.stage.index);
+        let stage = self.plan.stage(self.stage.index);
         stage.is_some_and(|stage| stage.advance.iter().any(|condition| condition.throughout))
     }
 }

@@ -8,7 +8,15 @@ use super::input::Action;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     Idle,
+    /// Started, and before the time of its first stage.
+    Scheduled,
     Running,
+    /// The stage passed; people have to say yes.
+    AwaitingApproval,
+    /// The stage passed; the calendar or a freeze does not let it go on.
+    Waiting,
+    /// Beyond the last stage, before `complete`.
+    Stabilizing,
     Held,
     Paused,
     /// A weight set by hand outside a run.
@@ -43,9 +51,13 @@ pub enum Cause {
 }
 
 impl Phase {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Idle,
+        Self::Scheduled,
         Self::Running,
+        Self::AwaitingApproval,
+        Self::Waiting,
+        Self::Stabilizing,
         Self::Held,
         Self::Paused,
         Self::Manual,
@@ -58,7 +70,11 @@ impl Phase {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Waiting => "waiting",
+            Self::Stabilizing => "stabilizing",
             Self::Held => "held",
             Self::Paused => "paused",
             Self::Manual => "manual",
@@ -73,7 +89,11 @@ impl Phase {
     pub const fn as_words(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Scheduled => "scheduled",
             Self::Running => "running",
+            Self::AwaitingApproval => "awaiting approval",
+            Self::Waiting => "waiting",
+            Self::Stabilizing => "stabilizing",
             Self::Held => "held",
             Self::Paused => "paused",
             Self::Manual => "at a weight set by hand",
@@ -84,11 +104,17 @@ impl Phase {
         }
     }
 
-    /// Running, held or paused: a stage of a plan is in force, or waits to be.
+    /// A stage of a plan is in force, or waits to be.
     pub const fn is_in_a_run(self) -> bool {
         match self {
-            Self::Running | Self::Held | Self::Paused => true,
+            Self::Running
+            | Self::AwaitingApproval
+            | Self::Waiting
+            | Self::Stabilizing
+            | Self::Held
+            | Self::Paused => true,
             Self::Idle
+            | Self::Scheduled
             | Self::Manual
             | Self::RollingBack
             | Self::RolledBack
@@ -101,7 +127,31 @@ impl Phase {
     pub const fn is_ended(self) -> bool {
         match self {
             Self::Idle | Self::Complete | Self::RolledBack | Self::Aborted => true,
-            Self::Running | Self::Held | Self::Paused | Self::Manual | Self::RollingBack => false,
+            Self::Scheduled
+            | Self::Running
+            | Self::AwaitingApproval
+            | Self::Waiting
+            | Self::Stabilizing
+            | Self::Held
+            | Self::Paused
+            | Self::Manual
+            | Self::RollingBack => false,
+        }
+    }
+
+    /// The present stage's weight is in force, and nobody and nothing holds the rollout.
+    pub const fn is_under_way(self) -> bool {
+        match self {
+            Self::Running | Self::AwaitingApproval | Self::Waiting | Self::Stabilizing => true,
+            Self::Idle
+            | Self::Scheduled
+            | Self::Held
+            | Self::Paused
+            | Self::Manual
+            | Self::RollingBack
+            | Self::RolledBack
+            | Self::Aborted
+            | Self::Complete => false,
         }
     }
 }
@@ -155,6 +205,32 @@ impl Cause {
     }
 }
 
+/// What a step waits for beside people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum WaitsFor {
+    /// The time at which the stage to come is to start.
+    StartAt,
+    /// A person: that time was missed by more than the plan forgives.
+    Person,
+    /// The hours in which the rollout may leave its stage.
+    Window,
+    /// The end of a freeze.
+    Freeze,
+}
+
+impl WaitsFor {
+    pub const ALL: [Self; 4] = [Self::StartAt, Self::Person, Self::Window, Self::Freeze];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StartAt => "start_at",
+            Self::Person => "person",
+            Self::Window => "window",
+            Self::Freeze => "freeze",
+        }
+    }
+}
+
 /// A command as the table knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -166,6 +242,8 @@ pub enum Verb {
     Advance,
     Rollback,
     Abort,
+    Approve,
+    Reject,
     /// A weight above 0 by hand.
     SetWeight,
     /// 0 by hand.
@@ -179,6 +257,8 @@ pub enum Verb {
     CloseIncident,
     Rehearse,
     CanaryReplaced,
+    Freeze,
+    Unfreeze,
 }
 
 /// One row of the table.
@@ -195,10 +275,26 @@ pub struct Rule {
     pub does: &'static str,
 }
 
-const IN_A_RUN: &[Phase] = &[Phase::Running, Phase::Held, Phase::Paused];
+const IN_A_RUN: &[Phase] = &[
+    Phase::Running,
+    Phase::AwaitingApproval,
+    Phase::Waiting,
+    Phase::Stabilizing,
+    Phase::Held,
+    Phase::Paused,
+];
+const IN_A_RUN_OR_SCHEDULED: &[Phase] = &[
+    Phase::Scheduled,
+    Phase::Running,
+    Phase::AwaitingApproval,
+    Phase::Waiting,
+    Phase::Stabilizing,
+    Phase::Held,
+    Phase::Paused,
+];
 
 /// Which command is allowed in which phase, and what it does. The texts of refusals come from here.
-pub const TRANSITIONS: [Rule; 18] = [
+pub const TRANSITIONS: [Rule; 22] = [
     Rule {
         verb: Verb::Start,
         name: "start",
@@ -210,13 +306,13 @@ pub const TRANSITIONS: [Rule; 18] = [
             Phase::Aborted,
             Phase::Complete,
         ],
-        does: "begins a run of the plan at its first stage; within `cooldown` after a rollback only with force",
+        does: "begins a run of the plan at its first stage, or at that stage's `start_at`; within `cooldown` after a rollback only with force",
     },
     Rule {
         verb: Verb::Pause,
         name: "pause",
         infinitive: "pause",
-        phases: &[Phase::Running],
+        phases: &[Phase::Running, Phase::Stabilizing],
         does: "stops the stage clock; the weight stays and triggers stay armed",
     },
     Rule {
@@ -244,15 +340,19 @@ pub const TRANSITIONS: [Rule; 18] = [
         verb: Verb::Advance,
         name: "advance",
         infinitive: "advance",
-        phases: IN_A_RUN,
-        does: "goes to the next stage, or completes; over unmet criteria only with force and a reason",
+        phases: IN_A_RUN_OR_SCHEDULED,
+        does: "goes to the next stage, or completes; over unmet criteria, without an approval or before its time only with force and a reason",
     },
     Rule {
         verb: Verb::Rollback,
         name: "rollback",
         infinitive: "roll back",
         phases: &[
+            Phase::Scheduled,
             Phase::Running,
+            Phase::AwaitingApproval,
+            Phase::Waiting,
+            Phase::Stabilizing,
             Phase::Held,
             Phase::Paused,
             Phase::Manual,
@@ -264,8 +364,22 @@ pub const TRANSITIONS: [Rule; 18] = [
         verb: Verb::Abort,
         name: "abort",
         infinitive: "abort",
-        phases: IN_A_RUN,
+        phases: IN_A_RUN_OR_SCHEDULED,
         does: "ends the run and sends everybody to baseline at once",
+    },
+    Rule {
+        verb: Verb::Approve,
+        name: "approve",
+        infinitive: "approve",
+        phases: &[Phase::AwaitingApproval],
+        does: "gives the approval of one role; with the last one the rollout goes on",
+    },
+    Rule {
+        verb: Verb::Reject,
+        name: "reject",
+        infinitive: "reject",
+        phases: &[Phase::AwaitingApproval, Phase::Waiting],
+        does: "holds for the cause `rejected`",
     },
     Rule {
         verb: Verb::SetWeight,
@@ -273,7 +387,11 @@ pub const TRANSITIONS: [Rule; 18] = [
         infinitive: "set a weight above 0",
         phases: &[
             Phase::Idle,
+            Phase::Scheduled,
             Phase::Running,
+            Phase::AwaitingApproval,
+            Phase::Waiting,
+            Phase::Stabilizing,
             Phase::Held,
             Phase::Paused,
             Phase::Manual,
@@ -281,7 +399,7 @@ pub const TRANSITIONS: [Rule; 18] = [
             Phase::Aborted,
             Phase::Complete,
         ],
-        does: "in a run holds there for the cause `manual`; else the phase is `manual`",
+        does: "in a run holds there for the cause `manual`; else the phase is `manual`, and a run that is scheduled is over",
     },
     Rule {
         verb: Verb::SetZero,
@@ -343,8 +461,31 @@ pub const TRANSITIONS: [Rule; 18] = [
         verb: Verb::CanaryReplaced,
         name: "canary replaced",
         infinitive: "take note of a replaced canary",
-        phases: &[Phase::Running, Phase::Held, Phase::Paused, Phase::Manual],
+        phases: &[
+            Phase::Scheduled,
+            Phase::Running,
+            Phase::AwaitingApproval,
+            Phase::Waiting,
+            Phase::Stabilizing,
+            Phase::Held,
+            Phase::Paused,
+            Phase::Manual,
+        ],
         does: "begins the stage anew",
+    },
+    Rule {
+        verb: Verb::Freeze,
+        name: "freeze",
+        infinitive: "freeze",
+        phases: &Phase::ALL,
+        does: "nothing goes towards canary and the stage clock stands until it is over; triggers stay armed",
+    },
+    Rule {
+        verb: Verb::Unfreeze,
+        name: "unfreeze",
+        infinitive: "unfreeze",
+        phases: &Phase::ALL,
+        does: "ends a freeze",
     },
 ];
 
@@ -359,6 +500,8 @@ impl Verb {
             Action::Advance => Self::Advance,
             Action::Rollback => Self::Rollback,
             Action::Abort => Self::Abort,
+            Action::Approve(_) => Self::Approve,
+            Action::Reject(_) => Self::Reject,
             Action::SetWeight { weight, .. } if weight.is_zero() => Self::SetZero,
             Action::SetWeight { .. } => Self::SetWeight,
             Action::Pin { .. } => Self::Pin,
@@ -369,6 +512,8 @@ impl Verb {
             Action::CloseIncident { .. } => Self::CloseIncident,
             Action::Rehearse { .. } => Self::Rehearse,
             Action::CanaryReplaced { .. } => Self::CanaryReplaced,
+            Action::Freeze { .. } => Self::Freeze,
+            Action::Unfreeze => Self::Unfreeze,
         }
     }
 
@@ -393,7 +538,7 @@ impl Verb {
 }
 
 fn refusal(infinitive: &str, why: &str, phase: Phase) -> String {
-    const FOR_OPERATORS: usize = 10;
+    const FOR_OPERATORS: usize = 12;
     let mut allowed: Vec<&str> = Vec::new();
     for rule in TRANSITIONS.iter().take(FOR_OPERATORS) {
         if rule.phases.contains(&phase) && !allowed.contains(&rule.name) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Gate;
 use super::input::EventId;
 use super::outside::{OutcomeFigures, SignalFigure};
+use super::people::People;
 use super::stage::{unmet_criteria, whole_seconds};
 use super::state::{Cause, Phase};
 use super::tick::unseen;
@@ -59,6 +60,7 @@ pub struct Status {
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<Evaluation>,
     pub checkpoints_done: usize,
+    pub people: People,
     /// What would be decided now and why, in a sentence.
     pub outlook: String,
     pub last_event: EventId,
@@ -159,6 +161,7 @@ impl Gate {
             outcomes: self.outcome_figures(),
             evaluations: self.judge_all(now),
             checkpoints_done: run.map_or(0, |run| run.stage.checkpoints_done),
+            people: self.people(),
             outlook: self.outlook(now),
             last_event: state.last_event,
         }
@@ -249,6 +252,9 @@ impl Gate {
             Phase::Paused => "paused by an operator; triggers stay armed".to_owned(),
             Phase::Held => self.outlook_held(),
             Phase::Running => self.outlook_running(now) + &self.without_lowered(),
+            Phase::AwaitingApproval => self.outlook_asking(),
+            Phase::Scheduled | Phase::Waiting => self.outlook_waiting(),
+            Phase::Stabilizing => self.outlook_stabilizing(),
         }
     }
 
@@ -279,9 +285,10 @@ impl Gate {
         let Some(_) = self.state.watch.began else {
             return "waits for the first canary request of the stage".to_owned();
         };
-        let last = run.stage.index + 1 == run.plan.stages.len();
-        let next = match (stage.on_success, last) {
+        let last = run.plan.stage(run.stage.index + 1).is_none();
+        let next = match (&stage.on_success, last) {
             (OnSuccess::Hold, _) => "holds",
+            (OnSuccess::Approve(_), _) => "asks for approval",
             (OnSuccess::Advance, true) => "completes",
             (OnSuccess::Advance, false) => "advances",
         };

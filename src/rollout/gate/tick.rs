@@ -35,6 +35,7 @@ impl Gate {
         }
         let passed = self.passed(now, observed.gap);
         self.note_clock_jump(now, out);
+        self.end_freeze(now, out);
         if passed.gap > self.max_gap() {
             self.begin_windows(now);
             if self.carries_canary() {
@@ -65,8 +66,11 @@ impl Gate {
         if self.state.phase.is_in_a_run() {
             self.note_thin_baseline(now, out);
             self.run_stage(now, credited, out);
+        } else if self.state.phase == Phase::Scheduled {
+            self.await_start(now, out);
         }
         self.rehearse(now, out);
+        self.remind(now, out);
     }
 
     /// Windows and `for` start over.
@@ -85,7 +89,14 @@ impl Gate {
     // Phases in which a split is guarded.
     fn carries_canary(&self) -> bool {
         match self.state.phase {
-            Phase::Running | Phase::Held | Phase::Paused | Phase::Manual => true,
+            Phase::Scheduled
+            | Phase::Running
+            | Phase::AwaitingApproval
+            | Phase::Waiting
+            | Phase::Stabilizing
+            | Phase::Held
+            | Phase::Paused
+            | Phase::Manual => true,
             Phase::Idle
             | Phase::RollingBack
             | Phase::RolledBack
@@ -140,7 +151,7 @@ impl Gate {
         let (Some(first), None, true) = (
             first,
             watch.began,
-            in_a_run || self.state.phase == Phase::Manual,
+            in_a_run || matches!(self.state.phase, Phase::Manual | Phase::Scheduled),
         ) else {
             return false;
         };
@@ -239,10 +250,12 @@ impl Gate {
         }
     }
 
-    // Warm-up first, in any phase; what is left is stage time, in phase running alone. Answers with that.
+    // Warm-up first, in any phase; what is left is stage time, in phases running and stabilizing alone and while
+    // nothing is frozen. Answers with that.
     fn credit(&mut self, now: Now, passed: Passed, observed: &Observed) -> Duration {
         let collects = self.collects(Timestamp::from_millis(u64::MAX));
-        let runs = self.state.phase == Phase::Running && collects;
+        let moves = matches!(self.state.phase, Phase::Running | Phase::Stabilizing);
+        let runs = moves && self.state.freeze.is_none() && collects;
         let warmup = self.warmup();
         let watch = &mut self.state.watch;
         let cold = warmup.saturating_sub(watch.warmed).min(passed.observed);

@@ -2,6 +2,7 @@
 //!
 //! Reads a plan and never changes it. What one condition may say by itself is the grammar's matter.
 
+mod people;
 mod signals;
 
 use std::collections::BTreeSet;
@@ -53,6 +54,7 @@ pub(super) fn faults(parts: &PlanParts) -> Vec<PlanFault> {
             &mut faults,
         );
     }
+    people::check(parts, &mut faults);
     faults.0
 }
 
@@ -78,6 +80,7 @@ pub(super) fn notes(plan: &Plan) -> Vec<PlanFault> {
             note_skipped(&format!("stages[{index}]"), stage, &mut notes);
         }
     }
+    people::note(plan, &mut notes);
     notes.0
 }
 
@@ -307,6 +310,7 @@ mod tests {
     use super::*;
     use crate::rollout::name::{PoolName, RolloutName, StageName};
     use crate::rollout::plan::{GateParts, Identity, OnSuccess};
+    use crate::rollout::schedule::Schedule;
 
     pub(super) fn conditions(texts: &[&str]) -> Vec<Condition> {
         let parse = |text: &&str| Condition::parse(text).expect(text);
@@ -329,6 +333,7 @@ mod tests {
             on_success: OnSuccess::Advance,
             on_failure: OnFailure::Hold,
             on_rollback: Weight::ZERO,
+            schedule: Schedule::default(),
         }
     }
 
@@ -348,6 +353,8 @@ mod tests {
                 outage_patience: Duration::from_secs(300),
                 max_gap: Duration::from_secs(300),
                 cooldown: Duration::from_secs(600),
+                approval_ttl: Duration::from_secs(43_200),
+                escalate_after: Duration::from_secs(1800),
                 baseline_min_healthy: 0.5,
                 min_segment_requests: 100,
                 max_failed_segments: 2,
@@ -360,6 +367,7 @@ mod tests {
                 stage("ramp", "10%"),
                 stage("rollout", "100%"),
             ],
+            stabilization: None,
         }
     }
 

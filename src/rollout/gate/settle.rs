@@ -1,0 +1,91 @@
+//! The stabilization: its levels, its days, and its end.
+//!
+//! It runs as the stage after the last one, so that its figures, its triggers and its clock are a stage's. A day that
+//! fails what is required begins the whole anew; a day that cannot be judged goes on into the next.
+
+use super::Gate;
+use super::effect::{Effect, EventKind};
+use super::emit::Author;
+use super::snapshot::Progress;
+use crate::rollout::time::Now;
+use crate::rollout::verdict::{Evaluation, Verdict};
+
+impl Gate {
+    /// What a tick does in phase `stabilizing`, after triggers and hold conditions had their say.
+    pub(super) fn settle(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.tell_levels(now, out);
+        self.pass_checkpoints(now, out);
+        self.close_day(now, out);
+    }
+
+    fn tell_levels(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let Some(run) = &mut self.state.run else {
+            return;
+        };
+        let Some((place, name)) = run.plan.level_at(run.stage.time) else {
+            return;
+        };
+        if run.stage.levels_told > place {
+            return;
+        }
+        let levels = run.plan.stabilization.iter().flat_map(|all| &all.levels);
+        let report = levels.map(|level| level.report).nth(place);
+        let kind = EventKind::LevelBegan {
+            level: name.to_owned(),
+            report,
+        };
+        run.stage.levels_told = place + 1;
+        self.tell(now, Author::GATE, kind, out);
+    }
+
+    fn close_day(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let (Some(run), Some(stage)) = (&self.state.run, self.present_stage()) else {
+            return;
+        };
+        let (time, day) = (run.stage.time, run.plan.day());
+        let lasted = time.saturating_sub(run.stage.interval_from);
+        let is_last = time >= stage.duration;
+        if lasted < day && !is_last {
+            return;
+        }
+        let too_long = lasted >= day.saturating_add(stage.max_extension);
+        let evaluations = self.judge_advance_at(now);
+        let has = |verdicts: &[Verdict]| {
+            let mut all = evaluations.iter();
+            all.any(|evaluation| verdicts.contains(&evaluation.verdict))
+        };
+        let undecided =
+            self.lacks_requests().is_some() || has(&[Verdict::NoData, Verdict::Unproven]);
+        if has(&[Verdict::Fail]) {
+            self.begin_days_anew(now, evaluations, out);
+        } else if undecided && too_long {
+            self.hold_undecided(now, evaluations, out);
+        } else if undecided {
+            // No data is never a pass.
+        } else if !is_last {
+            self.begin_day();
+        } else if self.state.watch.breaches.is_empty() {
+            self.pass(now, evaluations, out);
+        }
+    }
+
+    fn begin_day(&mut self) {
+        let open = self.state.incidents.len() as u64;
+        if let Some(run) = &mut self.state.run {
+            run.stage.begin_figures(open);
+        }
+    }
+
+    fn begin_days_anew(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
+        let Some(run) = &mut self.state.run else {
+            return;
+        };
+        let after = run.stage.time;
+        run.stage = Progress {
+            began: run.stage.began,
+            ..Progress::new(run.stage.index)
+        };
+        let kind = EventKind::StabilizationRestarted { after, evaluations };
+        self.tell(now, Author::GATE, kind, out);
+    }
+}

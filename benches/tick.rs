@@ -78,7 +78,9 @@ impl World {
     fn store(&mut self, effects: &[Effect]) {
         let last: Option<EventId> = effects.iter().rev().find_map(|effect| match effect {
             Effect::Record(event) => Some(event.id),
-            Effect::Publish(_) | Effect::Announce(_) | Effect::Refuse(_) => None,
+            Effect::Publish(_) | Effect::Announce(_) | Effect::RunHook(_) | Effect::Refuse(_) => {
+                None
+            }
         });
         if let Some(id) = last {
             black_box(self.gate.handle(self.now, Input::Stored(id)));

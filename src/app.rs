@@ -13,6 +13,7 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, Fault, Log, LogFormat, LogLevel, ServerTimeouts};
 use crate::control::{self, Control};
 use crate::live::{Live, Table};
+use crate::notify;
 use crate::proxy::{self, ProxyParts, Workers};
 use crate::shutdown::{self, Stage, Trigger, Watched};
 use crate::signals;
@@ -34,6 +35,7 @@ pub struct App {
     admin: Admin,
     probes: Watched,
     signals: Watched,
+    notices: Option<Watched>,
     store: Option<Store>,
     trigger: Trigger,
     _lock: Option<OwnerLock>,
@@ -124,6 +126,18 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             shutdown: shutdown.clone(),
         })?;
+        let notices = store
+            .clone()
+            .map(|store| {
+                notify::start(notify::Parts {
+                    control: control.handle(),
+                    store,
+                    retention: config.state.retention,
+                    telemetry: Arc::clone(&telemetry),
+                    shutdown: shutdown.clone(),
+                })
+            })
+            .transpose()?;
         let workers = proxy::start(
             listeners,
             ProxyParts {
@@ -146,6 +160,7 @@ impl App {
             admin,
             probes,
             signals,
+            notices,
             store,
             trigger,
             _lock: lock,
@@ -184,6 +199,7 @@ impl App {
             () = self.admin.ended() => Ended("admin"),
             () = self.probes.ended() => Ended("probes"),
             () = self.signals.ended() => Ended("signals"),
+            () = ended(&mut self.notices) => Ended("notices"),
         }
     }
 
@@ -208,6 +224,7 @@ impl App {
             self.probes.join(),
             self.signals.join(),
             self.control.join(),
+            self.notices.is_none_or(Watched::join),
         ];
         if let Some(store) = self.store {
             store.close(STORE_PATIENCE);
@@ -215,6 +232,14 @@ impl App {
         if calm.contains(&false) {
             tracing::warn!("a thread panicked on the way out");
         }
+    }
+}
+
+/// The end of a part that may not be there.
+async fn ended(part: &mut Option<Watched>) {
+    match part {
+        Some(part) => part.ended().await,
+        None => std::future::pending().await,
     }
 }
 

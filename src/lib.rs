@@ -16,6 +16,9 @@
 //! | [`proxy`] | the data path, in the order a request meets it | knows control, store, admin |
 //! | [`store`] | journal, state, samples, deployment logs | decides |
 //! | [`control`] | the gates' driver, the only writer of `live` | sees a request |
+//! | [`outbound`] | one HTTP call to somebody outside | repeats it |
+//! | [`hooks`] | programs and calls around a step | knows what they lead to |
+//! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
 //! | [`report`] | records as text | computes what is not in them |
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
@@ -31,7 +34,10 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod hooks;
 pub mod live;
+pub mod notify;
+pub mod outbound;
 pub mod proxy;
 pub mod records;
 pub mod report;

@@ -10,13 +10,30 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["rollout"]),
     ("calendar", &["rollout"]),
     ("shutdown", &[]),
-    ("config", &["rollout", "calendar"]),
+    ("config", &["records", "rollout", "calendar"]),
     ("records", &["rollout", "calendar"]),
     ("telemetry", &["rollout", "clock"]),
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
     ("stub", &["clock", "shutdown"]),
     ("signals", &["config", "rollout", "clock", "shutdown"]),
+    ("outbound", &["rollout"]),
+    ("hooks", &["outbound", "rollout", "clock", "shutdown"]),
+    (
+        "notify",
+        &[
+            "control",
+            "store",
+            "telemetry",
+            "outbound",
+            "report",
+            "records",
+            "config",
+            "rollout",
+            "clock",
+            "shutdown",
+        ],
+    ),
     (
         "upstream",
         &["config", "rollout", "telemetry", "clock", "shutdown"],
@@ -37,6 +54,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "hooks",
             "live",
             "telemetry",
             "store",
@@ -70,7 +88,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "control",
+            "hooks",
             "live",
+            "notify",
+            "outbound",
             "proxy",
             "records",
             "report",
@@ -86,8 +107,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "config", "rollout", "calendar", "records", "admin", "stub", "report", "clock",
-            "shutdown",
+            "app", "config", "rollout", "calendar", "records", "admin", "notify", "outbound",
+            "stub", "report", "clock", "shutdown",
         ],
     ),
 ];

@@ -12,6 +12,7 @@ mod demo;
 pub mod evidence;
 mod figures;
 mod people;
+mod preflight;
 mod rehearse;
 mod report;
 mod run;
@@ -28,7 +29,7 @@ use clap::{Parser, Subcommand};
 const EXIT_USAGE: u8 = 2;
 
 /// Commands of the contract that this version does not have.
-const LATER: &[&str] = &["watch", "simulate", "replay", "preflight"];
+const LATER: &[&str] = &["watch", "simulate", "replay"];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
 #[derive(Debug, Parser)]
@@ -78,6 +79,8 @@ enum Command {
     Wait(wait::WaitArgs),
     /// Injects faults into canary's requests and times the rollback; refused unless enabled
     Rehearse(rehearse::RehearseArgs),
+    /// The checklist before a rollout: endpoints, hooks, channels, state, rehearsals
+    Preflight(preflight::PreflightArgs),
     /// The report of the present or last run
     Report(report::ReportArgs),
     /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
@@ -122,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Weights(args) => weights::run(&args),
         Command::Wait(args) => wait::run(&args),
         Command::Rehearse(args) => rehearse::run(&args),
+        Command::Preflight(args) => preflight::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Assign(args) => {
             return assign::run(

@@ -13,7 +13,7 @@ use super::faults::Faults;
 use super::form::Count;
 use super::leaf::HostName;
 use super::{Admin, Config, Limits, Log, Server, ServerTimeouts, State};
-use super::{people, pools, raw, rollouts, routes, tokens};
+use super::{notify, people, pools, raw, rollouts, routes, tokens};
 
 /// Checks a whole file. What it answers is only to be used where no fault was added.
 pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
@@ -21,6 +21,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
     let admin = admin(&file.admin, env, faults);
     let routes = routes::check(&file, faults);
     let state = state(file.state);
+    let notify = notify::check(&file.notify, env, faults);
     let rollouts = rollouts::check(file.rollouts, faults);
     let pools = pools::check(file.pools, faults);
     people::check(&rollouts, &admin.tokens, faults);
@@ -31,6 +32,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         pools,
         routes,
         rollouts,
+        notify,
         rehearsals: file.rehearsal.enabled,
     })
 }

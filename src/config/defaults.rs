@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::LearnerSource;
 use super::form::OrFalse;
+use super::leaf::EventWord;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::StageName;
 use crate::rollout::plan::Level;
@@ -156,6 +157,25 @@ pub(super) const MIN_REQUESTS: u64 = 1000;
 pub(super) const MIN_WINDOW_REQUESTS: u64 = 20;
 /// A canary that answers 404 or 401 to everything is the commonest bad release, and no 5xx.
 const HOLD: [&str; 1] = ["client_error_rate{delta} > 50% for 2m"];
+
+/// What a person wants to hear of: what was decided, and what went wrong.
+const NOTIFY_EVENTS: [&str; 2] = ["decisions", "alarms"];
+/// The client's own rhythm of progress notices.
+pub(super) const DIGEST: Duration = Duration::from_secs(5 * MINUTE);
+/// Receivers answer within a second; one that takes longer is tried again.
+pub(super) const NOTICE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What takes longer should be begun by a hook and verified by the next.
+pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// A program that failed is not run again unasked.
+pub(super) const HOOK_RETRIES: u64 = 0;
+
+/// `NOTIFY_EVENTS` as words.
+pub(super) fn notify_events() -> Vec<EventWord> {
+    NOTIFY_EVENTS
+        .map(|word| EventWord(word.to_owned()))
+        .to_vec()
+}
 
 /// `LEARNER` as sources.
 pub(super) fn learner() -> Vec<LearnerSource> {

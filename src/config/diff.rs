@@ -8,7 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::amount::format_size;
-use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target, Token};
+use super::{
+    Admin, Channel, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target, Token,
+};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
 
@@ -39,6 +41,7 @@ pub enum Area {
     Pools,
     Routes,
     Rollouts,
+    Notify,
 }
 
 /// Settings in words, in the order of the file. Two are equal if and only if their words are.
@@ -75,6 +78,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         }
     }
     diff.routes(&old.routes, &new.routes);
+    diff.channels(&old.notify, &new.notify);
     diff.names(Area::Rollouts, "rollout", &old.rollouts, &new.rollouts);
     for (name, old, new) in common(&old.rollouts, &new.rollouts) {
         if old.plan != new.plan {
@@ -148,6 +152,23 @@ impl Diff {
         }
     }
 
+    fn channels(&mut self, old: &[Channel], new: &[Channel]) {
+        let by_name = |channels: &[Channel]| -> BTreeMap<String, Channel> {
+            channels
+                .iter()
+                .map(|channel| (channel.name.clone(), channel.clone()))
+                .collect()
+        };
+        let (old, new) = (by_name(old), by_name(new));
+        self.names(Area::Notify, "channel", &old, &new);
+        for (name, old, new) in common(&old, &new) {
+            // URLs and secrets are nobody's business.
+            if old != new {
+                self.say(Area::Notify, format!("channel {name} changed"));
+            }
+        }
+    }
+
     fn routes(&mut self, old: &[Route], new: &[Route]) {
         let by_match = |routes: &[Route]| -> BTreeMap<String, Route> {
             routes
@@ -193,6 +214,7 @@ impl Area {
             Self::Pools => "pools",
             Self::Routes => "routes",
             Self::Rollouts => "rollouts",
+            Self::Notify => "notify",
         }
     }
 }

@@ -7,16 +7,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
 use super::amount::{Share, Size};
-use super::form::{Form, NameForm, Reading};
+use super::form::{Form, NameForm, Reading, nearest};
 use super::signals::parse_url;
 use super::source::parse_host;
 use super::{HostPattern, LearnerSource, Role};
 use crate::calendar;
+use crate::records::kinds::{GROUPS, KINDS, kinds_of};
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use crate::rollout::schedule::{Days, Daytime, Zone};
@@ -45,6 +47,18 @@ pub(super) struct HostName(pub(super) String);
 /// An address that a signal is read from, with its placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HttpUrl(pub(super) String);
+
+/// The name of a channel of notices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChannelName(pub(super) String);
+
+/// A kind of event, or a group of kinds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EventWord(pub(super) String);
+
+/// `http://` or `https://` with a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct CallUrl(pub(super) Uri);
 
 /// The SHA-256 of a token in 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +132,12 @@ text_forms! {
         parse_host_name, |host| host.0.clone();
     TokenName, "name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
         parse_token_name, |name| name.0.clone();
+    ChannelName, "name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+        parse_channel_name, |name| name.0.clone();
+    EventWord, "event", "a kind of event like \"rolled_back\", or \"all\", \"decisions\" or \"alarms\"", "[a-z_]+",
+        parse_event_word, |word| word.0.clone();
+    CallUrl, "url", "a URL like \"https://hooks.example.org/x\"", "https?://[^\\s]+",
+        parse_http_url, |url| url.0.to_string();
     Condition, "condition", "a condition like \"error_rate < 1%\"", ".*\\S.*",
         |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
     Role, "role", "a role: \"read\", \"operate\" or \"approve:<role>\"", "read|operate|approve:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
@@ -210,6 +230,44 @@ fn parse_token_name(text: &str) -> Result<TokenName, String> {
     StageName::parse(text)
         .map(|_| TokenName(text.to_owned()))
         .map_err(|why| why.to_string())
+}
+
+fn parse_channel_name(text: &str) -> Result<ChannelName, String> {
+    StageName::parse(text)
+        .map(|_| ChannelName(text.to_owned()))
+        .map_err(|why| why.to_string())
+}
+
+fn parse_event_word(text: &str) -> Result<EventWord, String> {
+    if !kinds_of(text).is_empty() {
+        return Ok(EventWord(text.to_owned()));
+    }
+    let groups = GROUPS.iter().map(|group| group.name);
+    let words: Vec<&str> = groups.chain(KINDS.iter().copied()).collect();
+    let near = nearest(text, &words).map_or_else(
+        || format!("known are {}", words.join(", ")),
+        |near| format!("did you mean {near:?}?"),
+    );
+    Err(format!("{text:?} is no kind of event; {near}"))
+}
+
+// A URL may be a secret, so that no message shows it.
+fn parse_http_url(text: &str) -> Result<CallUrl, String> {
+    let fault = |why: &str| format!("not a URL like \"https://hooks.example.org/x\": {why}");
+    let url: Uri = text
+        .parse()
+        .map_err(|_| fault("it cannot be read as one"))?;
+    match url.scheme_str() {
+        Some("http" | "https") => {}
+        Some(_) | None => return Err(fault("it must begin with http:// or https://")),
+    }
+    let Some(authority) = url.authority().filter(|at| !at.host().is_empty()) else {
+        return Err(fault("the host is missing"));
+    };
+    if authority.as_str().contains('@') {
+        return Err(fault("a user and a password do not belong in it"));
+    }
+    Ok(CallUrl(url))
 }
 
 fn parse_url_path(text: &str) -> Result<UrlPath, String> {

@@ -12,8 +12,10 @@ mod env;
 mod faults;
 mod form;
 mod header;
+mod hooks;
 mod leaf;
 mod load;
+mod notify;
 mod people;
 mod pinned;
 mod pools;
@@ -21,6 +23,7 @@ mod raw;
 mod rollouts;
 mod routes;
 mod schema;
+mod secret;
 mod selector;
 mod signals;
 mod source;
@@ -28,7 +31,7 @@ mod table;
 mod tokens;
 mod word;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +47,7 @@ pub use diff::{Area, Change, Diff, diff};
 pub use load::{load, parse};
 pub use pinned::pinned;
 pub use schema::schema;
+pub use secret::Secret;
 pub use selector::{Query, Selector};
 pub use signals::{OverEndpoints, Signal, SignalSource};
 
@@ -57,6 +61,8 @@ pub struct Config {
     /// As written; the most specific match wins (exact host, then the longest wildcard, then none; then the longest path).
     pub routes: Vec<Route>,
     pub rollouts: BTreeMap<RolloutName, Rollout>,
+    /// Who is told of what happens, by unique names.
+    pub notify: Vec<Channel>,
     /// Whether faults may be injected into canary's requests.
     pub rehearsals: bool,
 }
@@ -146,6 +152,40 @@ pub struct State {
     pub path: PathBuf,
     pub deployment_logs: PathBuf,
     pub retention: Duration,
+}
+
+/// A channel of notices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    pub name: String,
+    pub kind: ChannelKind,
+    /// `http` or `https` with a host.
+    pub url: Secret,
+    /// Kinds of events, words of `records::kinds`.
+    pub events: BTreeSet<&'static str>,
+    /// Signs each notice.
+    pub secret: Option<Secret>,
+    /// From one reminder of a hold to the next; zero = none.
+    pub escalate_after: Duration,
+    /// From one notice of progress to the next; zero = none.
+    pub digest: Duration,
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelKind {
+    Slack,
+    Webhook,
+}
+
+impl ChannelKind {
+    /// The word of the file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Webhook => "webhook",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -14,15 +14,18 @@ use super::amount::{Share, Size};
 use super::defaults;
 use super::form::{Accepted, Count, Entries, Named, OrFalse, Reading};
 use super::header::Headers;
-use super::leaf::{Endpoint, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath, Wait};
+use super::leaf::{
+    CallUrl, ChannelName, Endpoint, EventWord, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath,
+    Wait,
+};
 use super::table::table;
 use super::word::{
     Agg, FailureKind, Fallback, Listen, Mode, Protocol, SignalKindWord, Then, UnprovenWord,
 };
-use super::{Balance, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
+use super::{Balance, ChannelKind, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
-use crate::rollout::plan::OnFailure;
+use crate::rollout::plan::{HookMethod, OnFailure, When};
 use crate::rollout::schedule::{DEFAULT_START_GRACE, Days, Daytime, Zone};
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
@@ -45,8 +48,10 @@ table! {
             rollouts: Named<RolloutName, Rollout> = Named::default(),
             /// Drills of a rollback.
             rehearsal: Rehearsal = Rehearsal::default(),
+            /// Who is told of what happens.
+            notify: Vec<Notify> = Vec::new(),
         }
-        later { notify, fleet, }
+        later { fleet, }
     }
 }
 
@@ -187,6 +192,36 @@ table! {
             deployment_logs: PathBuf = PathBuf::from(defaults::DEPLOYMENT_LOGS),
             /// How long history is kept.
             retention: Wait = Wait(defaults::RETENTION),
+        }
+    }
+}
+
+table! {
+    /// A channel that notices are sent to.
+    Notify {
+        needs {
+            /// A Slack webhook, or any HTTP endpoint that takes JSON.
+            kind: ChannelKind,
+            /// Where notices are posted.
+            url: CallUrl,
+        }
+        may {
+            /// Unique; the kind if absent.
+            name: ChannelName,
+            /// Signs each notice of a webhook.
+            secret: String,
+            /// The environment variable that holds the secret.
+            secret_env: String,
+        }
+        has {
+            /// Kinds of events, or groups of them: all, decisions, alarms, hooks.
+            events: Vec<EventWord> = defaults::notify_events(),
+            /// From one reminder of a hold to the next; 0s = none.
+            escalate_after: Duration = defaults::ESCALATE_AFTER,
+            /// From one notice of progress to the next while a rollout runs; 0s = none.
+            digest: Duration = defaults::DIGEST,
+            /// How long a notice may take.
+            timeout: Wait = Wait(defaults::NOTICE_TIMEOUT),
         }
     }
 }
@@ -440,8 +475,71 @@ table! {
             start_grace: Duration = DEFAULT_START_GRACE,
             /// What follows when a criterion is not met at the end.
             on_failure: OnFailure = OnFailure::Hold,
+            /// What is run outside of serin around the stage.
+            hooks: Hooks = Hooks::default(),
         }
-        later { hooks, }
+    }
+}
+
+table! {
+    /// What is run outside of serin around a stage, each list in its order.
+    Hooks {
+        has {
+            /// Before the step to the stage; one that fails blocks it.
+            before: Vec<Hook> = Vec::new(),
+            /// When the stage has passed.
+            after: Vec<Hook> = Vec::new(),
+            /// After a rollback, when the weights are back.
+            rollback: Vec<Hook> = Vec::new(),
+            /// When a trigger finds no usable baseline to go back to.
+            on_no_baseline: Vec<Hook> = Vec::new(),
+        }
+    }
+}
+
+table! {
+    /// A program or an HTTP call; exactly one of command and url.
+    Hook {
+        may {
+            /// Unique in its list; the list's name and a number if absent.
+            name: ChannelName,
+            /// A program and its arguments; no shell.
+            command: Vec<String>,
+            /// What is called; an answer 2xx passes.
+            url: CallUrl,
+            /// Of the call; POST if absent.
+            method: HookMethod,
+            /// May be run again after a crash; calls are, commands are not, if absent.
+            idempotent: bool,
+            /// Finds out how it ended, where a crash left that unknown.
+            verify: Verify,
+        }
+        has {
+            /// How long an attempt may take.
+            timeout: Wait = Wait(defaults::HOOK_TIMEOUT),
+            /// Attempts after the first.
+            retries: Count<0, 10> = Count(defaults::HOOK_RETRIES),
+            /// Whether it is run at all.
+            when: When = When::Always,
+        }
+    }
+}
+
+table! {
+    /// A program or an HTTP call that finds out how a hook ended.
+    Verify {
+        may {
+            /// A program and its arguments; no shell.
+            command: Vec<String>,
+            /// What is called; an answer 2xx passes.
+            url: CallUrl,
+            /// Of the call; POST if absent.
+            method: HookMethod,
+        }
+        has {
+            /// How long it may take.
+            timeout: Wait = Wait(defaults::HOOK_TIMEOUT),
+        }
     }
 }
 

@@ -9,10 +9,10 @@ use super::faults::{Faults, join};
 use super::form::{Named, OrFalse, nearest};
 use super::routes::check_pool;
 use super::word::FailureKind;
-use super::{Failover, LearnerSource, Rollout, Signal, people, raw, signals};
+use super::{Failover, LearnerSource, Rollout, Signal, hooks, people, raw, signals};
 use crate::rollout::condition::Metric;
 use crate::rollout::name::{PoolName, RolloutName};
-use crate::rollout::plan::{GateParts, Identity, Plan, PlanFault, PlanParts, Stage};
+use crate::rollout::plan::{GateParts, Hooks, Identity, Plan, PlanFault, PlanParts, Stage};
 use crate::rollout::signal::REVENUE_IMPACT;
 use crate::rollout::weight::Weight;
 
@@ -128,7 +128,10 @@ fn check_plan(
     let (places, stages): (Vec<usize>, Vec<Stage>) = typed
         .iter()
         .enumerate()
-        .filter_map(|(at, stage)| Some((at, stage_parts(stage)?)))
+        .filter_map(|(at, stage)| {
+            let hooks = hooks::check(&stage.hooks, &format!("{key}.stages[{at}]"), faults);
+            Some((at, stage_parts(stage, hooks)?))
+        })
         .unzip();
     doubled_names(typed, &places, key, faults);
     for (at, stage) in typed.iter().enumerate() {
@@ -212,7 +215,7 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
 }
 
 /// `None` where a key without a default is missing or faulty.
-fn stage_parts(raw: &raw::Stage) -> Option<Stage> {
+fn stage_parts(raw: &raw::Stage, hooks: Hooks) -> Option<Stage> {
     let duration = raw.duration?.0;
     Some(Stage {
         name: raw.name.clone()?,
@@ -235,6 +238,7 @@ fn stage_parts(raw: &raw::Stage) -> Option<Stage> {
             .and_then(|fallback| fallback.weight)
             .unwrap_or(Weight::ZERO),
         schedule: people::schedule(raw),
+        hooks,
     })
 }
 

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use super::form::{Accepted, Form, Reading};
 use super::table::{choices, no_choice, table};
-use super::{Balance, LogFormat, LogLevel, OverEndpoints};
-use crate::rollout::plan::OnFailure;
+use super::{Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
+use crate::rollout::plan::{HookMethod, OnFailure, When};
 use crate::rollout::weight::Weight;
 
 table! {
@@ -111,6 +111,11 @@ choices! { Balance {
 } later { "ring", } }
 choices! { Protocol { "http1" => Protocol::Http1, } later { "http2", "h2c", } }
 choices! { Mode { "rollout" => Mode::Rollout, } later { "aa", } }
+choices! { HookMethod {
+    "GET" => HookMethod::Get, "POST" => HookMethod::Post, "PUT" => HookMethod::Put, "PATCH" => HookMethod::Patch, "DELETE" => HookMethod::Delete,
+} }
+choices! { When { "always" => When::Always, "baseline_unhealthy" => When::BaselineUnhealthy, } }
+choices! { ChannelKind { "slack" => ChannelKind::Slack, "webhook" => ChannelKind::Webhook, } }
 choices! { FailureKind {
     "connect" => FailureKind::Connect, "reset" => FailureKind::Reset, "timeout" => FailureKind::Timeout, "5xx" => FailureKind::Status5xx,
 } }

@@ -11,16 +11,17 @@ use super::order::OrderError;
 use super::reload::same_plan;
 use super::settings::settings;
 use super::view::RolloutView;
-use crate::records::event::EventRecord;
+use crate::hooks;
+use crate::records::event::{Detail, EventRecord};
 use crate::report::sentence;
 use crate::rollout::assign::{Salt, Split};
-use crate::rollout::gate::{Effect, Event, Refusal};
+use crate::rollout::gate::{Effect, Event, HookOrder, Refusal};
 use crate::rollout::name::{Arm, RolloutName};
 use crate::rollout::plan::Plan;
 use crate::rollout::slot::Slot;
 use crate::rollout::time::Now;
 use crate::rollout::weight::Weight;
-use crate::store::Batch;
+use crate::store::{Batch, Notice};
 
 /// What is left to do when the effects of one input were carried out.
 #[derive(Debug, Default)]
@@ -46,11 +47,24 @@ impl Driver {
                     }
                     done.events.push(event);
                 }
+                Effect::RunHook(order) => self.run_hook(name, *order),
                 Effect::Announce(event) => self.announce(name, &event, retreats),
                 Effect::Refuse(refusal) => done.refusal = Some(refusal),
             }
         }
         done
+    }
+
+    fn run_hook(&self, name: &RolloutName, order: HookOrder) {
+        let rollout = name.clone();
+        let due = hooks::Due { rollout, order };
+        let sent = match &self.hooks {
+            Some(hooks) => hooks.send(due).is_ok(),
+            None => false,
+        };
+        if !sent {
+            tracing::error!(rollout = %name, "a hook cannot be run: nobody runs hooks any more");
+        }
     }
 
     // Whether a split takes learners off canary.
@@ -111,13 +125,32 @@ impl Driver {
         };
         let run = events.last().map_or(charge.run, |event| event.run);
         let state = Box::new(charge.gate.snapshot(now));
+        let notices = self.notices(&events);
         journal.write(Batch {
             rollout: name.clone(),
             events,
             state,
             slots,
             run,
+            notices,
         });
+    }
+
+    /// Who is to be told of which events: written with them, so that neither is without the other.
+    fn notices(&self, events: &[Event]) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for event in events {
+            let kind = Detail::from(&event.kind).word();
+            let told = self.config.notify.iter();
+            notices.extend(
+                told.filter(|channel| channel.events.contains(kind))
+                    .map(|channel| Notice {
+                        channel: channel.name.clone(),
+                        event: event.id,
+                    }),
+            );
+        }
+        notices
     }
 
     /// Publishes every rollout as it stands, and then the events that led there: who reads of an event finds its

@@ -19,6 +19,7 @@ use super::seconds::Seconds;
 use super::view::{RolloutView, Shared};
 use crate::clock::GateClock;
 use crate::config::{Config, Fault};
+use crate::hooks;
 use crate::live::Live;
 use crate::records::plan::plan_hash;
 use crate::rollout::gate::{Action, Command, EventId, Gate, Input, Observed, PoolHealth, Say};
@@ -83,6 +84,8 @@ pub(super) struct Driver {
     /// The counters were drained up to here.
     pub(super) drained_to: Timestamp,
     pub(super) store_fault: Option<String>,
+    /// Where hooks are run.
+    pub(super) hooks: Option<mpsc::UnboundedSender<hooks::Due>>,
 }
 
 /// One rollout in the driver's care.
@@ -118,6 +121,7 @@ pub(super) async fn run(
     clock: GateClock,
     mut inbox: mpsc::Receiver<Message>,
     reports: Reports,
+    mut ended: mpsc::UnboundedReceiver<hooks::Ended>,
     mut shutdown: Shutdown,
 ) {
     let mut ticks = tokio::time::interval(TICK);
@@ -126,6 +130,7 @@ pub(super) async fn run(
         tokio::select! {
             _ = ticks.tick() => driver.tick(clock.now()),
             Some(message) = inbox.recv() => driver.take(clock.now(), message),
+            Some(hook) = ended.recv() => driver.hook_ended(clock.now(), hook),
             news = reports.next() => driver.hear(clock.now(), news),
             () = shutdown.reached(Stage::Stopped) => break,
         }
@@ -337,6 +342,12 @@ impl Driver {
         }
         self.answer_waiting(now, name);
         done.refusal.map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
+    /// Passes the end of a hook on to its gate.
+    fn hook_ended(&mut self, now: Now, ended: hooks::Ended) {
+        self.tell(now, &ended.rollout, Input::HookEnded(Box::new(ended.end)));
+        self.show(now);
     }
 
     /// Passes the store's word on to the gates it concerns.

@@ -83,6 +83,11 @@ impl Handle {
         self.shared.admin.load_full()
     }
 
+    /// The channels of notices as they are now.
+    pub fn notify(&self) -> Arc<Vec<config::Channel>> {
+        self.shared.notify.load_full()
+    }
+
     pub fn pools(&self) -> Vec<PoolView> {
         self.live.load().pools()
     }

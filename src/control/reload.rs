@@ -56,6 +56,7 @@ impl Driver {
         let restart_needed = config::diff(&self.booted, &new).restart;
         let replaced = self.replaced_canaries(&new);
         self.shared.admin.store(Arc::new(new.admin.clone()));
+        self.shared.notify.store(Arc::new(new.notify.clone()));
         self.config = new;
         if let Some(signals) = &self.signals {
             signals.follow(&self.config);

@@ -101,6 +101,7 @@ mod tests {
             on_failure: OnFailure::Hold,
             on_rollback: Weight::ZERO,
             schedule: Schedule::default(),
+            hooks: Default::default(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::settings::settings;
 use super::view::Shared;
 use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
+use crate::hooks;
 use crate::live::{Live, Table};
 use crate::rollout::gate::{Effect, EventId, Gate, Snapshot};
 use crate::rollout::name::RolloutName;
@@ -50,6 +51,7 @@ pub struct Parts {
 pub struct Control {
     handle: Handle,
     thread: Watched,
+    hooks: Watched,
 }
 
 /// Why the control path cannot begin.
@@ -85,6 +87,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     let shared = Arc::new(Shared {
         views: Default::default(),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
+        notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
     });
     let journal = store
         .clone()
@@ -101,6 +104,8 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     driver.store = store;
     driver.store_fault = fault;
     driver.signals = Some(signals);
+    let (runner, hooks_thread) = hooks::start(shutdown.clone())?;
+    driver.hooks = Some(runner.due);
     driver.restore(clock.now(), recovered)?;
 
     let (inbox, orders) = mpsc::channel(INBOX);
@@ -115,9 +120,13 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         .enable_time()
         .build()?;
     let thread = Watched::spawn("control", move || {
-        runtime.block_on(run(driver, clock, orders, reports, shutdown));
+        runtime.block_on(run(driver, clock, orders, reports, runner.ended, shutdown));
     })?;
-    Ok(Control { handle, thread })
+    Ok(Control {
+        handle,
+        thread,
+        hooks: hooks_thread,
+    })
 }
 
 /// Where the gate's clock goes on: the latest moment that any gate saw, and the time that has passed since by the
@@ -140,15 +149,19 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Resolves when the driver's thread has ended, by shutdown or by a fault.
+    /// Resolves when the driver's thread or that of the hooks has ended, by shutdown or by a fault.
     pub async fn ended(&mut self) {
-        self.thread.ended().await;
+        tokio::select! {
+            () = self.thread.ended() => {}
+            () = self.hooks.ended() => {}
+        }
     }
 
-    /// Waits for the thread; false if it panicked. Blocks.
+    /// Waits for the threads; false if one panicked. Blocks.
     #[must_use]
     pub fn join(self) -> bool {
-        self.thread.join()
+        let calm = [self.thread.join(), self.hooks.join()];
+        !calm.contains(&false)
     }
 }
 
@@ -177,6 +190,7 @@ impl Driver {
             dormant: BTreeMap::new(),
             drained_to: now.mono,
             store_fault: None,
+            hooks: None,
         }
     }
 
@@ -250,7 +264,9 @@ impl Driver {
     fn charge(&self, name: &RolloutName, gate: Gate, now: Now, todo: &[Effect]) -> Charge {
         let first_unwritten = todo.iter().find_map(|effect| match effect {
             Effect::Record(event) => Some(event.id),
-            Effect::Publish(_) | Effect::Announce(_) | Effect::Refuse(_) => None,
+            Effect::Publish(_) | Effect::Announce(_) | Effect::RunHook(_) | Effect::Refuse(_) => {
+                None
+            }
         });
         let status = gate.status(now);
         let last_written =

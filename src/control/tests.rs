@@ -98,6 +98,7 @@ fn driver(disk: &Stalled) -> (Driver, Arc<Telemetry>) {
     let shared = Arc::new(Shared {
         views: Default::default(),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
+        notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
     });
     let journal: Box<dyn Journal> = Box::new(disk.clone());
     let driver = Driver::new(
@@ -608,7 +609,7 @@ async fn a_weight_that_the_disk_keeps_waiting_is_answered_after_ten_seconds() {
     let (say, heard) = reports();
     let (stop, shutdown) = shutdown::channel();
     let clock = GateClock::starting_at(Timestamp::default());
-    let task = tokio::spawn(run(driver, clock, orders, heard, shutdown));
+    let task = tokio::spawn(run(driver, clock, orders, heard, no_hooks(), shutdown));
 
     let waited = handle
         .order(&name(), order(weight("25%")))
@@ -645,4 +646,9 @@ async fn a_weight_that_the_disk_keeps_waiting_is_answered_after_ten_seconds() {
             .expect_err("it ended"),
         OrderError::Stopped
     );
+}
+
+/// The ends of hooks that nobody runs.
+fn no_hooks() -> mpsc::UnboundedReceiver<crate::hooks::Ended> {
+    mpsc::unbounded_channel().1
 }

@@ -36,6 +36,7 @@ pub struct RolloutView {
 pub(super) struct Shared {
     pub(super) views: ArcSwap<BTreeMap<RolloutName, Arc<RolloutView>>>,
     pub(super) admin: ArcSwap<config::Admin>,
+    pub(super) notify: ArcSwap<Vec<config::Channel>>,
 }
 
 impl RolloutView {

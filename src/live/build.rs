@@ -230,6 +230,7 @@ pub(super) mod tests {
                 target: Target::Rollout(rollout_name.clone()),
                 idempotent: false,
             }],
+            notify: Vec::new(),
             rehearsals: false,
             rollouts: [(rollout_name.clone(), rollout(plan(rollout_name)))].into(),
         }
@@ -354,6 +355,7 @@ pub(super) mod tests {
                 on_failure: OnFailure::Hold,
                 on_rollback: Weight::ZERO,
                 schedule: Schedule::default(),
+                hooks: Default::default(),
             }],
         };
         Plan::build(parts).expect("a valid plan")

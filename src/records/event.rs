@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{EvaluationRecord, records};
+use super::hook::{HookEndingRecord, HookNameRecord};
 use super::people::{WaitsForWord, texts};
 use super::rehearsal::{FaultRecord, RehearsalRecord};
 use super::{Moment, words};
@@ -179,6 +180,16 @@ pub enum Detail {
         since: Moment,
         since_clock_ms: u64,
         times: u32,
+    },
+    HookStarted {
+        hook: HookNameRecord,
+        /// It had begun before serin ended.
+        again: bool,
+    },
+    HookEnded {
+        hook: HookNameRecord,
+        #[serde(flatten)]
+        ending: HookEndingRecord,
     },
     /// An event that only a newer serin knows.
     #[serde(other)]
@@ -464,6 +475,14 @@ impl From<&EventKind> for Detail {
                 since_clock_ms: since.mono.as_millis(),
                 times: *times,
             },
+            EventKind::HookStarted { hook, again } => Self::HookStarted {
+                hook: hook.into(),
+                again: *again,
+            },
+            EventKind::HookEnded { hook, ending } => Self::HookEnded {
+                hook: hook.into(),
+                ending: ending.into(),
+            },
         }
     }
 }
@@ -476,7 +495,8 @@ fn trigger(cause: &RollbackCause) -> Option<String> {
 }
 
 impl Detail {
-    const fn word(&self) -> &'static str {
+    /// The word of the field `event`.
+    pub const fn word(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
             Self::StageBegan => "stage_began",
@@ -516,6 +536,8 @@ impl Detail {
             Self::LevelBegan { .. } => "level_began",
             Self::StabilizationRestarted { .. } => "stabilization_restarted",
             Self::Reminded { .. } => "reminded",
+            Self::HookStarted { .. } => "hook_started",
+            Self::HookEnded { .. } => "hook_ended",
             Self::Unknown => "unknown",
         }
     }
@@ -560,6 +582,8 @@ impl Detail {
             | Self::Unfrozen
             | Self::LevelBegan { .. }
             | Self::Reminded { .. }
+            | Self::HookStarted { .. }
+            | Self::HookEnded { .. }
             | Self::Unknown => &[],
         }
     }

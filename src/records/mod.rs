@@ -10,6 +10,9 @@
 pub mod compact;
 pub mod evaluation;
 pub mod event;
+pub mod hook;
+pub mod kinds;
+pub mod notice;
 pub mod people;
 pub mod plan;
 pub mod rehearsal;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::hook::HooksRecord;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
@@ -89,6 +90,8 @@ pub struct StageRecord {
     pub on_rollback: String,
     #[serde(default)]
     pub schedule: ScheduleRecord,
+    #[serde(default, skip_serializing_if = "HooksRecord::is_empty")]
+    pub hooks: HooksRecord,
 }
 
 /// `"advance"`, `"hold"`, or `{"approve": ["engineering"]}` with the roles that are asked.
@@ -234,6 +237,7 @@ impl From<&Stage> for StageRecord {
             on_failure: stage.on_failure.into(),
             on_rollback: stage.on_rollback.to_string(),
             schedule: ScheduleRecord::from(&stage.schedule),
+            hooks: HooksRecord::from(&stage.hooks),
         }
     }
 }
@@ -378,6 +382,8 @@ fn stage(record: &StageRecord) -> Result<Stage, PlanRecordError> {
         },
         on_rollback: read("stage.on_rollback", &record.on_rollback, Weight::parse)?,
         schedule: record.schedule.schedule()?,
+        hooks: (record.hooks.hooks())
+            .map_err(|why| PlanRecordError(format!("stage.hooks: {why}")))?,
     })
 }
 

@@ -6,8 +6,9 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::rollout::condition::{Op, Selector};
-use crate::rollout::gate::{Cause, Phase, WaitsFor};
+use crate::rollout::gate::{Cause, HookOutcome, Phase, WaitsFor};
 use crate::rollout::name::Arm;
+use crate::rollout::plan::{HookKind, HookMethod, When};
 use crate::rollout::verdict::{Purpose, Verdict};
 
 /// A value that is written as one word.
@@ -57,6 +58,42 @@ impl Word for Cause {
 
 impl Word for WaitsFor {
     const WHAT: &'static str = "thing to wait for";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for HookKind {
+    const WHAT: &'static str = "kind of hook";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for HookMethod {
+    const WHAT: &'static str = "method of a hook";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for When {
+    const WHAT: &'static str = "condition of a hook";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for HookOutcome {
+    const WHAT: &'static str = "outcome of a hook";
     const EACH: &'static [Self] = &Self::ALL;
 
     fn word(self) -> &'static str {

@@ -279,6 +279,8 @@ impl StageFindings {
             | Detail::Unfrozen
             | Detail::LevelBegan { .. }
             | Detail::Reminded { .. }
+            | Detail::HookStarted { .. }
+            | Detail::HookEnded { .. }
             | Detail::Unknown => {}
         }
     }

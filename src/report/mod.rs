@@ -8,6 +8,7 @@ mod bound;
 mod decision;
 mod findings;
 mod markdown;
+mod notice;
 mod sample;
 mod wording;
 
@@ -17,6 +18,7 @@ use crate::rollout::name::RolloutName;
 
 use findings::Findings;
 
+pub use notice::{event_notice, progress, reminder};
 pub use wording::sentence;
 
 /// What a report is made of.

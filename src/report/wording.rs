@@ -122,6 +122,17 @@ pub fn sentence(event: &EventRecord) -> String {
             let windows = if *windows_kept { "kept" } else { "begun anew" };
             format!("serin came back after {}; windows {windows}", span(*gap_ms))
         }
+        Detail::HookStarted { hook, again } => {
+            let again = if *again { " again" } else { "" };
+            format!("{} began{again}", hook.in_words())
+        }
+        Detail::HookEnded { hook, ending } => format!(
+            "{} {} after {}: {}",
+            hook.in_words(),
+            ending.outcome.as_str(),
+            format_duration(ending.took()),
+            ending.why
+        ),
         Detail::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
         Detail::Scheduled { stages, start_at } => {
             format!("scheduled: {stages} stages, the first from {start_at} on")

@@ -4,6 +4,7 @@
 //! of where the parts came from.
 
 mod check;
+mod hook;
 mod stabilization;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use super::schedule::Schedule;
 use super::signal::{REVENUE_IMPACT, SignalKind, SignalSpec};
 use super::weight::Weight;
 
+pub use hook::{Act, Hook, HookKind, HookMethod, Hooks, Verify, When};
 pub use stabilization::{Level, ROUTINE, Stabilization};
 
 /// The window of a hold condition or trigger that names none.
@@ -91,6 +93,7 @@ pub struct Stage {
     /// Where a trigger goes: zero is a rollback, more is a fallback weight and a hold.
     pub on_rollback: Weight,
     pub schedule: Schedule,
+    pub hooks: Hooks,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::journal::{sql, unsql};
+use super::outbox;
 use super::samples::{Sample, SampleKey, add, of_level, remove};
 use crate::rollout::time::{WallTime, millis};
 
@@ -72,10 +73,11 @@ pub(super) fn step(
         }
     }
     let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    expire_run(
-        connection,
-        wall.as_unix_millis().saturating_sub(retention_ms),
-    )
+    let limit = wall.as_unix_millis().saturating_sub(retention_ms);
+    if outbox::expire(connection, WallTime::from_unix_millis(limit))? {
+        return Ok(Step::More);
+    }
+    expire_run(connection, limit)
 }
 
 /// Every rollout with the gate time of its saved state: the age of its samples is counted from there.

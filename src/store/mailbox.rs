@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Batch;
+use super::outbox::{Change, Notice};
 use crate::records::state;
 use crate::rollout::gate::{Event, EventKind, Snapshot};
 use crate::rollout::name::RolloutName;
@@ -46,12 +47,16 @@ enum Closing {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     pub(super) rollouts: BTreeMap<RolloutName, Backlog>,
+    /// Of the outbox, in order.
+    pub(super) changes: Vec<Change>,
 }
 
 /// What waits of one rollout.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backlog {
     pub(super) events: Vec<Event>,
+    /// Who is to be told of which of them.
+    pub(super) notices: Vec<Notice>,
     /// Plans of the runs that began among the events.
     pub(super) plans: BTreeMap<u64, Plan>,
     pub(super) state: Option<Box<Snapshot>>,
@@ -81,6 +86,13 @@ impl Mailbox {
             .entry(batch.rollout.clone())
             .or_default()
             .add(batch);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn change(&self, change: Change) {
+        let mut inner = self.lock();
+        inner.waiting.changes.push(change);
         drop(inner);
         self.changed.notify_all();
     }
@@ -177,13 +189,19 @@ impl Mailbox {
 
 impl Pending {
     pub(super) fn is_empty(&self) -> bool {
-        self.rollouts.is_empty()
+        self.rollouts.is_empty() && self.changes.is_empty()
     }
 
     pub(super) fn has_events(&self) -> bool {
         self.rollouts
             .values()
             .any(|backlog| !backlog.events.is_empty())
+    }
+
+    /// Whether the outbox is another one afterwards.
+    pub(super) fn touches_outbox(&self) -> bool {
+        let told = |backlog: &Backlog| !backlog.notices.is_empty();
+        !self.changes.is_empty() || self.rollouts.values().any(told)
     }
 
     pub(super) fn events(&self) -> impl Iterator<Item = (&RolloutName, &Event)> {
@@ -196,6 +214,7 @@ impl Pending {
         for (rollout, backlog) in newer.rollouts {
             self.rollouts.entry(rollout).or_default().add_newer(backlog);
         }
+        self.changes.extend(newer.changes);
     }
 }
 
@@ -211,6 +230,7 @@ impl Backlog {
             self.plans.insert(event.run, plan.clone());
         }
         self.events.extend(batch.events);
+        self.notices.extend(batch.notices);
         self.state = Some(batch.state);
         self.slots
             .extend(batch.slots.into_iter().map(|slot| (batch.run, slot)));
@@ -219,6 +239,7 @@ impl Backlog {
 
     fn add_newer(&mut self, newer: Self) {
         self.events.extend(newer.events);
+        self.notices.extend(newer.notices);
         self.plans.extend(newer.plans);
         self.state = newer.state.or_else(|| self.state.take());
         self.slots.extend(newer.slots);

@@ -14,6 +14,7 @@ mod journal;
 pub mod lock;
 mod logs;
 mod mailbox;
+mod outbox;
 mod readers;
 mod recover;
 mod samples;
@@ -26,16 +27,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::records::event::EventRecord;
 use crate::records::plan::PlanRecord;
 use crate::rollout::gate::{Event, EventId, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::slot::Slot;
-use crate::rollout::time::Timestamp;
+use crate::rollout::time::{Timestamp, WallTime};
 
 pub use disk::{Disk, RealDisk};
+pub use outbox::{Due, Notice, Post, PostKind, Settled, Waiting};
 
 use mailbox::Mailbox;
+use outbox::Change;
 use readers::Readers;
 use writer::Writer;
 
@@ -48,6 +53,8 @@ pub struct Store {
 struct Shared {
     mailbox: Arc<Mailbox>,
     readers: Readers,
+    /// Moves with each transaction that changed the outbox.
+    outbox: watch::Receiver<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,6 +75,8 @@ pub struct Batch {
     /// Closed one-second slots since the last batch, with the number of the run.
     pub slots: Vec<Slot>,
     pub run: u64,
+    /// Who is to be told of which of the events.
+    pub notices: Vec<Notice>,
 }
 
 /// What the store tells back, on its own thread.
@@ -142,16 +151,20 @@ impl Store {
         let connection = schema::open(&settings.path)?;
         let recovered = recover::read(&connection, &settings.path)?;
         let mailbox = Arc::new(Mailbox::default());
-        Writer::new(connection, disk, settings, report, Arc::clone(&mailbox))
-            .start()
-            .map_err(|error| StoreError::Open {
-                path: settings.path.clone(),
-                why: error.to_string(),
-            })?;
+        let writer = Writer::new(connection, disk, settings, report, Arc::clone(&mailbox));
+        let outbox = writer.outbox();
+        writer.start().map_err(|error| StoreError::Open {
+            path: settings.path.clone(),
+            why: error.to_string(),
+        })?;
         let readers = Readers::new(&settings.path, &settings.deployment_logs);
         Ok((
             Self {
-                shared: Arc::new(Shared { mailbox, readers }),
+                shared: Arc::new(Shared {
+                    mailbox,
+                    readers,
+                    outbox,
+                }),
             },
             recovered,
         ))
@@ -161,6 +174,30 @@ impl Store {
     /// of the last 10 minutes.
     pub fn write(&self, batch: Batch) {
         self.shared.mailbox.put(batch);
+    }
+
+    /// Hands over a notice that is no event. Never blocks on the disk.
+    pub fn post(&self, post: Post) {
+        self.shared.mailbox.change(Change::Post(post));
+    }
+
+    /// Says what became of an attempt to deliver a notice. Never blocks on the disk.
+    pub fn settle(&self, seq: i64, at: WallTime, settled: Settled) {
+        self.shared
+            .mailbox
+            .change(Change::Settle { seq, at, settled });
+    }
+
+    /// What a channel has to deliver at `now`, at most `limit` notices of it. Blocks: not for the driver.
+    pub fn due(&self, channel: &str, now: WallTime, limit: usize) -> Result<Due, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| outbox::due(connection, channel, now, limit))
+    }
+
+    /// Moves whenever the outbox was changed.
+    pub fn outbox_changes(&self) -> watch::Receiver<u64> {
+        self.shared.outbox.clone()
     }
 
     /// Events of a rollout after `after`, oldest first, at most `limit`. Blocks: not for the driver.

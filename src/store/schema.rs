@@ -21,7 +21,8 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 const WAL_LIMIT: i64 = 16 << 20;
 
 /// Step i leads from version i to version i + 1. A step is never changed once released.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE events (
         rollout TEXT NOT NULL,
         id      INTEGER NOT NULL,
@@ -61,7 +62,27 @@ const STEPS: &[&str] = &["
         cell     BLOB NOT NULL,         -- records::compact
         PRIMARY KEY (rollout, level, start_ms, run, epoch, arm, segment)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE outbox (
+        seq      INTEGER PRIMARY KEY AUTOINCREMENT,
+        channel  TEXT NOT NULL,
+        id       TEXT NOT NULL,             -- of the notice, stable
+        rollout  TEXT NOT NULL,
+        event    INTEGER,                   -- events.id, where that is what is told
+        kind     TEXT NOT NULL,             -- event, reminder, progress
+        body     TEXT,                      -- what is told, where it is no event
+        added_ms INTEGER NOT NULL,          -- wall time, as are the next two
+        next_ms  INTEGER NOT NULL,          -- not tried before
+        done_ms  INTEGER,                   -- delivered or given up
+        attempts INTEGER NOT NULL DEFAULT 0,
+        fault    TEXT,                      -- of the last attempt
+        UNIQUE (channel, id)
+    ) STRICT;
+    CREATE INDEX outbox_waiting ON outbox (channel, seq) WHERE done_ms IS NULL;
+    CREATE INDEX outbox_by_age ON outbox (added_ms);
+",
+];
 
 /// Opens the file for writing, made or migrated as needed.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {

@@ -9,13 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::watch;
 
 use super::disk::Disk;
 use super::fault::explain;
 use super::fold::{self, Step};
 use super::logs::Logs;
 use super::mailbox::{Mailbox, Pending, Taken};
-use super::{Report, Settings, journal, samples};
+use super::{Report, Settings, journal, outbox, samples};
 use crate::clock;
 use crate::rollout::gate::EventId;
 use crate::rollout::name::RolloutName;
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     /// The message told last, while writing fails.
     fault: Option<String>,
     tidy_at: Instant,
+    outbox: watch::Sender<u64>,
 }
 
 /// Whether a transaction is on the disk when it ends.
@@ -68,7 +70,13 @@ impl Writer {
             durability: Durability::Lazy,
             fault: None,
             tidy_at: clock::now(),
+            outbox: watch::Sender::new(0),
         }
+    }
+
+    /// Moves with each transaction that changed the outbox.
+    pub(super) fn outbox(&self) -> watch::Receiver<u64> {
+        self.outbox.subscribe()
     }
 
     pub(super) fn start(self) -> std::io::Result<()> {
@@ -106,6 +114,9 @@ impl Writer {
         match self.write(&pending) {
             Ok(()) => {
                 self.mailbox.written();
+                if pending.touches_outbox() {
+                    self.outbox.send_modify(|moves| *moves += 1);
+                }
                 self.tell_success(&pending);
                 self.logs.write(&self.connection);
             }
@@ -138,6 +149,12 @@ impl Writer {
             for (run, slot) in &backlog.slots {
                 samples::append(&transaction, rollout, *run, slot)?;
             }
+            for notice in &backlog.notices {
+                outbox::add(&transaction, rollout, notice, clock::wall())?;
+            }
+        }
+        for change in &pending.changes {
+            outbox::apply(&transaction, change)?;
         }
         transaction.commit()
     }

@@ -10,6 +10,7 @@ mod expose;
 mod failing;
 mod hot_cell;
 mod meters;
+mod notices;
 pub mod prometheus;
 mod recorder;
 mod segments;
@@ -27,16 +28,19 @@ use crate::rollout::slot::{Class, Outcome, Slot};
 use crate::rollout::time::Timestamp;
 
 pub use meters::{PoolMeter, RolloutMeter};
+pub use notices::ChannelMeter;
 pub use recorder::Recorder;
 
 use drain::Drainer;
 use meters::Registry;
+use notices::Channels;
 use prometheus::Exposition;
 
 /// All counters of the process. Shared by every thread; workers write through their own `Recorder`.
 pub struct Telemetry {
     registry: Mutex<Registry>,
     drainer: Mutex<Drainer>,
+    channels: Mutex<Channels>,
 }
 
 /// A segment's number within its rollout; 0 = none was said.
@@ -102,6 +106,7 @@ impl Telemetry {
         Arc::new(Self {
             registry: Mutex::default(),
             drainer: Mutex::default(),
+            channels: Mutex::default(),
         })
     }
 
@@ -127,6 +132,11 @@ impl Telemetry {
         lock(&self.registry).pool(name)
     }
 
+    /// The meter of a channel of notices. The same name gives the same counters over reloads.
+    pub fn channel(&self, name: &str) -> Arc<ChannelMeter> {
+        lock(&self.channels).channel(name)
+    }
+
     /// Takes everything recorded since the last drain. `at` is the start of the part of a second that
     /// the slots are given, `width` its length. One entry for each rollout that still has a meter or that was written
     /// to, also where its slot is empty: that time passed without requests is an observation too.
@@ -137,6 +147,7 @@ impl Telemetry {
     /// Writes the totals since start, as of the last drain, as Prometheus families.
     pub fn expose(&self, out: &mut Exposition) {
         expose::expose(&lock(&self.drainer).totals, out);
+        lock(&self.channels).expose(out);
     }
 }
 

@@ -460,7 +460,6 @@ duration = "1h"
 #[test]
 fn what_comes_later_is_refused_by_name() {
     let not_yet = "not in this version";
-    check("[[notify]]\nkind = \"slack\"", &[(1, "notify", not_yet)]);
     check("[fleet]", &[(1, "fleet", not_yet)]);
     check(
         "server.listen = [{ address = \"127.0.0.1:1\", tls = {}, proxy_protocol = true, client_ca = \"x\" }]",
@@ -490,7 +489,6 @@ fn what_comes_later_is_refused_by_name() {
             (9, "rollouts.r.gate.odds_margin", not_yet),
         ],
     );
-    check_stage("hooks = {}", &[(7, "rollouts.r.stages[0].hooks", not_yet)]);
     check_stage(
         "rollback = [\"regression(any)\"]",
         &[(7, "rollouts.r.stages[0].rollback[0]", not_yet)],
@@ -509,6 +507,50 @@ fn what_comes_later_may_already_say_its_default() {
         &[],
     );
     check_stage("on_success = \"advance\"\nstart_grace = \"15m\"", &[]);
+}
+
+#[test]
+fn channels_have_a_name_an_address_and_events_that_exist() {
+    let channel =
+        |rest: &str| format!("[[notify]]\nkind = \"webhook\"\nurl = \"http://h/x\"\n{rest}");
+    check(
+        &channel("secret = \"x\"\nevents = [\"all\", \"held\"]"),
+        &[],
+    );
+    check(
+        "[[notify]]\nkind = \"mail\"\nurl = \"ftp://h\"",
+        &[
+            (2, "notify[0].kind", "expected \"slack\" or \"webhook\""),
+            (3, "notify[0].url", "must begin with http"),
+        ],
+    );
+    check(
+        "[[notify]]\nkind = \"slack\"",
+        &[(1, "notify[0].url", "missing")],
+    );
+    check(
+        &channel("events = [\"held\", \"roled_back\"]"),
+        &[(4, "notify[0].events[1]", "did you mean \"rolled_back\"")],
+    );
+    check(
+        &channel("events = []\nsecret_env = \"UNSET\""),
+        &[
+            (4, "notify[0].events", "nothing would be told"),
+            (5, "notify[0].secret_env", "UNSET is not set"),
+        ],
+    );
+    check(
+        &format!("{}\n{}", channel(""), channel("")),
+        &[(5, "notify[1].name", "two channels are called \"webhook\"")],
+    );
+    check(
+        "[[notify]]\nkind = \"slack\"\nurl = \"https://u:p@h/x\"",
+        &[(3, "notify[0].url", "a user and a password")],
+    );
+    check(
+        "[[notify]]\nkind = \"slack\"\nurl = \"https://h/x\"\nsecret = \"x\"",
+        &[(4, "notify[0].secret", "slack takes no signature")],
+    );
 }
 
 #[test]

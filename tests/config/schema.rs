@@ -73,7 +73,7 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "pools.a = { endpoints = [\"h:1\"], dns = \"x\" }",
         "routes = [{ path = \"api\", pool = \"a\" }]",
         "rehearsal.enabled = 1",
-        "notify = []",
+        "fleet = []",
         "[rollouts.r]",
     ] {
         check(text, false);

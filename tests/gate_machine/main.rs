@@ -2,6 +2,7 @@
 
 mod commands;
 mod holds;
+mod hooks;
 mod life;
 mod order;
 mod people;

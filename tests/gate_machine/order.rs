@@ -9,6 +9,7 @@ fn shape(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Publish(_) => "publish",
         Effect::Record(_) => "record",
         Effect::Announce(_) => "announce",
+        Effect::RunHook(_) => "run_hook",
         Effect::Refuse(_) => "refuse",
     };
     effects.iter().map(name).collect()

@@ -255,6 +255,7 @@ fn a_ceiling_by_hand_holds_and_goes_down_at_once_and_up_when_it_is_recorded() {
             Effect::Record(_) => "record",
             Effect::Announce(_) => "announce",
             Effect::Refuse(_) => "refuse",
+            Effect::RunHook(_) => "run hook",
         };
         effects.iter().map(word).collect()
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serin::rollout::assign::LearnerHash;
 use serin::rollout::condition::Condition;
 use serin::rollout::gate::{
-    Action, Command, Effect, Event, EventId, EventKind, Gate, Input, Observed, Phase, PoolHealth,
-    Refusal,
+    Action, Command, Effect, Event, EventId, EventKind, Gate, HookOrder, Input, Observed, Phase,
+    PoolHealth, Refusal,
 };
 use serin::rollout::learners::LearnerSketch;
 use serin::rollout::name::{Arm, PoolName, RolloutName, StageName};
@@ -60,6 +60,8 @@ pub(crate) struct Sim {
     pub(crate) announced: Vec<EventId>,
     pub(crate) published: Vec<(Timestamp, u64, Weight)>,
     pub(crate) refused: Option<Refusal>,
+    /// Those that were to be run, in order.
+    pub(crate) hooks: Vec<HookOrder>,
     /// Everything the gate said, in order.
     pub(crate) trace: Vec<String>,
     carry: BTreeMap<(usize, &'static str), f64>,
@@ -108,6 +110,7 @@ pub(crate) fn stage(name: &str, share: &str) -> Stage {
         on_failure: OnFailure::Hold,
         on_rollback: Weight::ZERO,
         schedule: Schedule::default(),
+        hooks: Default::default(),
     }
 }
 
@@ -187,6 +190,7 @@ impl Sim {
             announced: Vec::new(),
             published: Vec::new(),
             refused: None,
+            hooks: Vec::new(),
             trace: Vec::new(),
             carry: BTreeMap::new(),
             failed_so_far: 0,
@@ -323,6 +327,7 @@ impl Sim {
                     recorded = Some(event.id);
                     self.events.push(event);
                 }
+                Effect::RunHook(order) => self.hooks.push(*order),
                 Effect::Announce(event) => self.announced.push(event.id),
                 Effect::Refuse(refusal) => self.refused = Some(refusal),
             }
@@ -546,6 +551,8 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::LevelBegan { .. } => "level_began",
         EventKind::StabilizationRestarted { .. } => "stabilization_restarted",
         EventKind::Reminded { .. } => "reminded",
+        EventKind::HookStarted { .. } => "hook_started",
+        EventKind::HookEnded { .. } => "hook_ended",
     }
 }
 

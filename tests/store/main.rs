@@ -8,4 +8,5 @@ mod files;
 mod journal;
 mod logs;
 mod make;
+mod outbox;
 mod state;

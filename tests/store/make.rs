@@ -92,6 +92,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         },
         signals: Default::default(),
         splits: Default::default(),
+        hooks: Default::default(),
         run: (runs > 0).then(run),
     }
 }
@@ -157,6 +158,7 @@ pub(crate) fn batch(events: Vec<Event>, slots: Vec<Slot>) -> Batch {
         events,
         slots,
         run,
+        notices: Vec::new(),
     }
 }
 

@@ -15,6 +15,7 @@ use self::outside::{PastSplitState, SeriesState};
 use super::StateError;
 use super::people::{AskState, FreezeState, PassageState, ReminderState};
 use crate::records::event::RollbackWord;
+use crate::records::hook::HookBookRecord;
 use crate::records::people::WaitsForWord;
 use crate::records::plan::PlanRecord;
 use crate::records::rehearsal::FaultRecord;
@@ -66,6 +67,7 @@ pub(super) struct State {
     signals: Vec<SeriesState>,
     #[serde(default)]
     splits: Vec<PastSplitState>,
+    hooks: HookBookRecord,
     run: Option<RunState>,
 }
 
@@ -247,6 +249,7 @@ impl From<&Snapshot> for State {
             watch: WatchState::from(&snapshot.watch),
             signals: outside::series(&snapshot.signals),
             splits: outside::splits(&snapshot.splits),
+            hooks: HookBookRecord::from(&snapshot.hooks),
             run: snapshot.run.as_ref().map(RunState::from),
         }
     }
@@ -293,6 +296,7 @@ impl State {
             watch: self.watch.into(),
             signals: outside::readings(self.signals)?,
             splits: outside::past_splits(self.splits)?,
+            hooks: self.hooks.into(),
             run: self.run.map(RunState::into_run).transpose()?,
         })
     }

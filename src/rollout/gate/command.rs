@@ -109,8 +109,14 @@ impl Gate {
                 return Err(self.refuse(Verb::Start, &why));
             }
         }
+        if let Some(hook) = self.rollback_hook().filter(|_| !force) {
+            let why =
+                format!("the rollback's hook {hook} has not ended; wait for it, or use force");
+            return Err(self.refuse(Verb::Start, &why));
+        }
         let stages = plan.stages.len();
         let start_at = plan.stage(0).and_then(|stage| stage.schedule.start_at);
+        self.forget_hooks();
         self.state.runs += 1;
         self.take_over(None);
         let failed_before = self.failed_segments();
@@ -147,6 +153,7 @@ impl Gate {
 
     fn pause(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.cancel_step(out);
+        self.abandon_before_hooks();
         self.state.phase = Phase::Paused;
         self.tell(now, author, EventKind::Paused, out);
         Ok(())
@@ -175,6 +182,10 @@ impl Gate {
         }
         self.state.phase = self.phase_of_stage();
         self.take_over(None);
+        self.abandon_before_hooks();
+        if self.held_by_first_hooks(now, author, out) {
+            return Ok(());
+        }
         self.step_to(now, self.stage_weight(), author, EventKind::Retried, out);
         Ok(())
     }
@@ -225,6 +236,9 @@ impl Gate {
             self.begin_first_stage(now, author, out);
             return Ok(());
         }
+        if self.waits_for_hooks(author, !unmet.is_empty()) {
+            return Ok(());
+        }
         let evaluations = self.judge_all(now);
         self.advance(now, author, evaluations, !unmet.is_empty(), out);
         Ok(())
@@ -246,6 +260,7 @@ impl Gate {
         self.drop_rehearsal(now, author.by, out);
         let from = self.state.split.weight;
         self.end_run(now);
+        self.abandon_before_hooks();
         self.state.phase = Phase::Aborted;
         self.take_over(None);
         self.step_down(now, Weight::ZERO, author, EventKind::Aborted { from }, out);

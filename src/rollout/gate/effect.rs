@@ -2,6 +2,7 @@
 //!
 //! Effects are carried out in the order given. Events are the history: recorded, announced, replayed.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::input::EventId;
@@ -9,6 +10,7 @@ use super::rehearsal::Rehearsed;
 use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::assign::Split;
 use crate::rollout::name::{RoleName, StageName};
+use crate::rollout::plan::{Act, HookKind};
 use crate::rollout::rehearsal::Injection;
 use crate::rollout::time::{Now, WallTime};
 use crate::rollout::verdict::Evaluation;
@@ -22,8 +24,90 @@ pub enum Effect {
     Record(Event),
     /// Tell the world (log, stream, notices).
     Announce(Event),
+    /// Run this hook, and say how it ended.
+    RunHook(Box<HookOrder>),
     /// The command is not allowed; nothing changed.
     Refuse(Refusal),
+}
+
+/// A hook that is to be run now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookOrder {
+    pub hook: HookName,
+    pub run: u64,
+    /// The event of its beginning, which its end names.
+    pub started: EventId,
+    /// The event of its first beginning: the same where it is run again.
+    pub key: EventId,
+    pub act: Act,
+    pub timeout: Duration,
+    pub retries: u32,
+}
+
+/// Which hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookName {
+    pub kind: HookKind,
+    pub stage: StageName,
+    pub name: String,
+    /// Not the hook, but what finds out how it ended.
+    pub verifies: bool,
+}
+
+/// How a hook ended, as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookEnding {
+    pub outcome: HookOutcome,
+    pub took: Duration,
+    pub attempts: u32,
+    /// Exit code, or HTTP status.
+    pub code: Option<i32>,
+    pub why: String,
+    pub output: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookOutcome {
+    Passed,
+    Failed,
+    /// What it was to be run for is not the case.
+    Skipped,
+    /// It had begun, and nobody knows how it ended.
+    Unknown,
+}
+
+impl HookOutcome {
+    pub const ALL: [Self; 4] = [Self::Passed, Self::Failed, Self::Skipped, Self::Unknown];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl HookEnding {
+    pub(super) fn unknown(why: &str) -> Self {
+        Self {
+            outcome: HookOutcome::Unknown,
+            took: Duration::ZERO,
+            attempts: 0,
+            code: None,
+            why: why.to_owned(),
+            output: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for HookName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verify = if self.verifies { "verify of " } else { "" };
+        let (kind, stage, name) = (self.kind.as_str(), &self.stage, &self.name);
+        write!(f, "{verify}{kind} hook {name} of stage {stage}")
+    }
 }
 
 /// Why a command was refused.
@@ -173,6 +257,15 @@ pub enum EventKind {
     Restarted {
         gap: Duration,
         windows_kept: bool,
+    },
+    HookStarted {
+        hook: HookName,
+        /// It had begun before serin ended.
+        again: bool,
+    },
+    HookEnded {
+        hook: HookName,
+        ending: HookEnding,
     },
     /// The wall clock jumped by this many milliseconds against the monotonic one.
     ClockJumped {

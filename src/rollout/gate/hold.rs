@@ -40,6 +40,12 @@ impl Gate {
             held.gone_since = None;
             return;
         }
+        if cause != Cause::Hook {
+            self.abandon_before_hooks();
+        }
+        if cause == Cause::NoBaseline && self.baseline_usable() == 0 {
+            self.queue_no_baseline_hooks();
+        }
         if self.state.phase != Phase::Held {
             self.cancel_step(out);
             self.state.phase = Phase::Held;
@@ -111,6 +117,9 @@ impl Gate {
 
     /// Runs on at the stage's weight. Whoever calls this has ended every cause.
     pub(super) fn go_on(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) {
+        if self.held_by_first_hooks(now, author, out) {
+            return;
+        }
         self.state.phase = self.phase_of_stage();
         self.state.causes.clear();
         let weight = self.stage_weight();

@@ -29,6 +29,25 @@ pub enum Input {
     Stored(EventId),
     /// The store cannot write (the message says why). It keeps what it was given and tries again.
     StoreFailed(String),
+    /// A hook that was run came to its end.
+    HookEnded(Box<HookEnd>),
+}
+
+/// How a hook ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookEnd {
+    /// The event of its beginning.
+    pub started: EventId,
+    pub passed: bool,
+    /// Over all attempts.
+    pub took: Duration,
+    pub attempts: u32,
+    /// Exit code, or HTTP status.
+    pub code: Option<i32>,
+    /// In words: `exit code 1`.
+    pub why: String,
+    /// What it said, bounded.
+    pub output: String,
 }
 
 /// What an operator, or the client's script, asks for.

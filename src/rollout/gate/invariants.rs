@@ -151,7 +151,10 @@ impl Gate {
             .iter()
             .filter_map(|effect| match effect {
                 Effect::Record(event) => Some(event.id.0),
-                Effect::Publish(_) | Effect::Announce(_) | Effect::Refuse(_) => None,
+                Effect::Publish(_)
+                | Effect::Announce(_)
+                | Effect::RunHook(_)
+                | Effect::Refuse(_) => None,
             })
             .collect();
         assert!(

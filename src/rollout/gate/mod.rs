@@ -15,6 +15,7 @@ mod effect;
 mod emit;
 mod freeze;
 mod hold;
+mod hooks;
 mod input;
 mod invariants;
 mod judge;
@@ -35,8 +36,11 @@ mod watch;
 
 use std::time::Duration;
 
-pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
-pub use input::{Action, Command, EventId, Input, Observed, PoolHealth, Say};
+pub use effect::{
+    Effect, Event, EventKind, HookEnding, HookName, HookOrder, HookOutcome, Refusal, RollbackCause,
+};
+pub use hooks::{HookBook, HookState, HookTask, StepByHand};
+pub use input::{Action, Command, EventId, HookEnd, Input, Observed, PoolHealth, Say};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};
 pub use people::{ApprovalStatus, People};
 pub use rehearsal::{Rehearsal, Rehearsed};
@@ -140,6 +144,7 @@ impl Gate {
             gate.tell(now, Author::GATE, kind, &mut out);
         }
         gate.end_rehearsal(now, None, "serin was restarted".to_owned(), &mut out);
+        gate.recover_hooks(now, &mut out);
         gate.check_invariants(&out);
         (gate, out)
     }
@@ -150,8 +155,15 @@ impl Gate {
             Input::Command(command) => self.command(now, command, &mut out),
             Input::Tick(observed) => self.tick(now, &observed, &mut out),
             Input::Heard(heard) => self.hear(now, *heard),
-            Input::Stored(id) => self.stored(now, id, &mut out),
+            Input::Stored(id) => {
+                self.stored(now, id, &mut out);
+                self.run_stored_hooks(id, &mut out);
+            }
+            Input::HookEnded(end) => self.hook_ended(now, *end, &mut out),
             Input::StoreFailed(why) => self.store_failed(now, &why, &mut out),
+        }
+        if !matches!(out[..], [Effect::Refuse(_)]) {
+            self.drive_hooks(now, &mut out);
         }
         self.remember_outside(now);
         self.check_invariants(&out);

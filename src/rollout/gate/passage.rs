@@ -26,7 +26,10 @@ impl Gate {
         }
         match self.baseline_shortage().filter(|_| self.has_next_stage()) {
             Some(why) => self.hold(now, Author::GATE, Cause::NoBaseline, &why, evaluations, out),
-            None => self.advance(now, Author::GATE, evaluations, false, out),
+            None if self.next_hooks_passed() => {
+                self.advance(now, Author::GATE, evaluations, false, out);
+            }
+            None => {}
         }
     }
 
@@ -48,7 +51,7 @@ impl Gate {
             }
             return;
         }
-        if self.state.watch.breaches.is_empty() {
+        if self.state.watch.breaches.is_empty() && self.next_hooks_passed() {
             self.step_if_it_still_holds(now, out);
         }
     }
@@ -77,7 +80,19 @@ impl Gate {
         let stages = run.plan.stages.len();
         self.state.phase = Phase::Running;
         let kind = EventKind::Started { stages };
-        self.step_to(now, self.stage_weight(), author, kind, out);
+        if self.before_hooks_passed(0) {
+            self.step_to(now, self.stage_weight(), author, kind, out);
+        } else {
+            self.cancel_step(out);
+            self.tell(now, author, kind, out);
+            self.held_by_first_hooks(now, Author::GATE, out);
+        }
+    }
+
+    // Whether the hooks before the stage to come passed; begins them where they did not begin yet.
+    fn next_hooks_passed(&mut self) -> bool {
+        let next = self.state.run.as_ref().map(|run| run.stage.index + 1);
+        next.is_none_or(|next| self.before_hooks_passed(next))
     }
 
     /// What the next step waits for now, beside people who are asked.

@@ -185,6 +185,7 @@ impl Gate {
         if let (Some(run), Some(seen)) = (&mut self.state.run, present.run) {
             run.outcomes = seen.outcomes;
         }
+        self.state.hooks = present.hooks;
         let kind = EventKind::RehearsalEnded(outcome);
         if weight == self.state.split.weight {
             self.put_in_force(now, weight, out);
@@ -214,6 +215,9 @@ impl Gate {
         }
         if !state.guarded {
             return Some("nothing guards this weight".to_owned());
+        }
+        if !state.hooks.tasks.is_empty() {
+            return Some("a hook is under way".to_owned());
         }
         self.breached_now().into_iter().next()
     }

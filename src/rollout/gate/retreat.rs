@@ -109,6 +109,24 @@ impl Gate {
         {
             run.ended = Some(now);
         }
+        match self.state.phase {
+            Phase::Running
+            | Phase::AwaitingApproval
+            | Phase::Waiting
+            | Phase::Stabilizing
+            | Phase::Held
+            | Phase::Paused
+            | Phase::Complete => {
+                self.queue_rollback_hooks();
+            }
+            // No stage is in force whose hooks could be meant.
+            Phase::Idle
+            | Phase::Scheduled
+            | Phase::Manual
+            | Phase::RollingBack
+            | Phase::RolledBack
+            | Phase::Aborted => self.abandon_before_hooks(),
+        }
         self.state.phase = Phase::RollingBack;
         self.state.causes.clear();
         self.state.decided = None;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::RollbackCause;
+use super::hooks::HookBook;
 use super::input::{EventId, PoolHealth};
 use super::rehearsal::Rehearsal;
 use super::state::{Cause, Phase, WaitsFor};
@@ -74,6 +75,7 @@ pub struct Snapshot {
     pub signals: Readings,
     /// Splits of the last day, oldest first: late results of learners are credited by them.
     pub splits: VecDeque<PastSplit>,
+    pub hooks: HookBook,
     /// The present or last run.
     pub run: Option<Run>,
 }
@@ -276,6 +278,7 @@ impl Snapshot {
             watch,
             signals: Readings::default(),
             splits: VecDeque::new(),
+            hooks: HookBook::default(),
             run: None,
         }
     }

@@ -69,6 +69,7 @@ impl Gate {
         };
         run.stage = Progress::new(index + 1);
         self.state.phase = self.phase_of_stage();
+        self.queue_after_hooks(index);
         self.step_to(now, self.stage_weight(), author, kind, out);
     }
 
@@ -376,8 +377,9 @@ impl Gate {
             return;
         };
         run.ended = Some(now);
-        let weight = run.plan.final_weight();
+        let (weight, index) = (run.plan.final_weight(), run.stage.index);
         self.state.phase = Phase::Complete;
+        self.queue_after_hooks(index);
         let kind = EventKind::Completed {
             evaluations,
             forced,

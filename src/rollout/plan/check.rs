@@ -202,6 +202,9 @@ fn check_stage(path: &str, stage: &Stage, holdout: Weight, faults: &mut Faults) 
         );
         add("on_rollback.weight", why);
     }
+    for (key, why) in stage.hooks.faults() {
+        faults.add(&format!("{path}.{key}"), why);
+    }
     check_checkpoints(path, stage, faults);
     check_lists(path, stage, faults);
     if holdout.is_zero() && stage.weight == Weight::FULL {
@@ -334,6 +337,7 @@ mod tests {
             on_failure: OnFailure::Hold,
             on_rollback: Weight::ZERO,
             schedule: Schedule::default(),
+            hooks: Default::default(),
         }
     }
 

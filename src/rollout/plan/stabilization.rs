@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use super::{Hooks, OnFailure, OnSuccess, Plan, PlanParts, Stage};
 use crate::rollout::condition::Condition;
 use crate::rollout::name::StageName;
 use crate::rollout::schedule::Schedule;
@@ -85,6 +85,7 @@ pub(super) fn as_stage(parts: &PlanParts) -> Option<Stage> {
         on_failure: OnFailure::Hold,
         on_rollback: Weight::ZERO,
         schedule: Schedule::default(),
+        hooks: Hooks::default(),
     })
 }
 

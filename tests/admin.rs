@@ -612,7 +612,7 @@ fn every_refusal_is_a_problem_document() {
             422,
         ),
         ("DELETE", "/api/rollouts/analyzer/freeze", "", 409),
-        ("PUT", "/api/rollouts/analyzer/segments/eu", "", 501),
+        ("PUT", "/api/rollouts/analyzer/segments/eu", "", 422),
         ("GET", "/api/rollouts/analyzer/samples", "", 501),
         ("POST", "/api/signals", "", 422),
         ("POST", "/api/outcomes", "{}", 422),

@@ -325,7 +325,7 @@ pub(super) fn parse_url(text: &str) -> Result<String, String> {
             text.replace(placeholder, "x")
         });
     let Ok(uri) = filled.parse::<http::Uri>() else {
-        return fault("it cannot be read");
+        return fault("it must begin with http:// and a host");
     };
     match (uri.scheme_str(), uri.authority()) {
         (Some("https"), _) => {

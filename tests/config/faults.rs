@@ -391,11 +391,19 @@ fn faults_of_the_plan_stand_on_the_lines_of_their_keys() {
         ],
     );
     check_stage(
-        "advance = [\n\"error_rate < 1%\",\n\"errorrate < 1%\",\n\"p99 < 1%\"]",
+        "advance = [\n\"error_rate < 1%\",\n\"p98 < 1 %\",\n\"p99 < 1%\"]",
         &[
-            (9, "rollouts.r.stages[0].advance[1]", "not a metric"),
+            (9, "rollouts.r.stages[0].advance[1]", "not understood"),
             (10, "rollouts.r.stages[0].advance[2]", "duration"),
         ],
+    );
+    check_stage(
+        "advance = [\n\"error_rate < 1%\",\n\"errorrate < 1%\"]",
+        &[(
+            9,
+            "rollouts.r.stages[0].advance[1]",
+            "did you mean \"error_rate\"",
+        )],
     );
     check_stage(
         "on_failure = { weight = \"10%\" }",

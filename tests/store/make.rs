@@ -171,7 +171,7 @@ pub(crate) fn settings(directory: &Path) -> Settings {
     Settings {
         path: directory.join("state").join("serin.db"),
         deployment_logs: directory.join("deployment-logs"),
-        retention: Duration::from_secs(30 * 86_400),
+        retention: Duration::from_secs(100 * 365 * 86_400),
     }
 }
 

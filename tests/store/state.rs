@@ -196,7 +196,7 @@ fn traffic(dice: &mut StdRng) -> Cell {
 }
 
 #[test]
-fn every_field_comes_back_and_the_row_stays_below_50_kib() {
+fn every_field_comes_back_and_the_row_stays_below_80_kib() {
     let mut dice = StdRng::seed_from_u64(3);
     for state in [snapshot(0, 0), snapshot(7, 1), full(&mut dice)] {
         let bytes = encode(&state);
@@ -204,7 +204,7 @@ fn every_field_comes_back_and_the_row_stays_below_50_kib() {
         assert_eq!(read, state);
         assert_eq!(encode(&read), bytes, "one state has one form");
         let len = bytes.json.len() + bytes.counts.len();
-        assert!(len < 50 * 1024, "{len} bytes");
+        assert!(len < 80 * 1024, "{len} bytes");
     }
 }
 
@@ -222,7 +222,7 @@ fn many_segments_come_back_and_the_row_grows_by_few_kib_each() {
     add_segments(&mut state, &mut dice, 64);
     let each = (len(&state) - without) / 64;
     // Two arms in two spans, each of a million requests over two and a half decades.
-    assert!(each < 8 * 1024, "{each} bytes each");
+    assert!(each < 12 * 1024, "{each} bytes each");
 }
 
 #[test]
@@ -242,10 +242,10 @@ fn a_state_saved_before_segments_were_is_still_read() {
     }
     let fields = json.as_object_mut().expect("a state");
     assert!(fields.remove("raises").is_some());
-    // Version 1 ended before three empty lists of segments.
+    // Version 1 ended before the empty lists of outcomes and their ids, and three of segments.
     let mut counts = bytes.counts.clone();
     counts[0] = 1;
-    counts.truncate(counts.len() - 3);
+    counts.truncate(counts.len() - 5);
     let read = decode(&json.to_string(), &counts).expect("an older state is read");
     assert_eq!(read, state);
 }

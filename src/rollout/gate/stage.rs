@@ -25,6 +25,10 @@ impl Gate {
     /// What a tick does for the stage, after triggers and hold conditions had their say. `credited` is
     /// the stage time that the tick added.
     pub(super) fn run_stage(&mut self, now: Now, credited: Duration, out: &mut Vec<Effect>) {
+        // A rehearsal gives back the stage as it found it.
+        if self.state.rehearsal.is_some() {
+            return;
+        }
         if self.state.phase == Phase::Running && self.state.awaiting.is_none() {
             self.pass_checkpoints(now, out);
             self.close_intervals(now, credited, out);

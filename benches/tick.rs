@@ -114,6 +114,7 @@ impl World {
             pools: [usable; 2],
             learners: [LearnerSketch::new(), LearnerSketch::new()],
             gap: Duration::ZERO,
+            blocks: Vec::new(),
         }
     }
 }

@@ -191,6 +191,7 @@ fn status(phase: Phase, ended: Option<Now>) -> Status {
         recent: [figures(0, 0), figures(0, 0)],
         stage_figures: [figures(36_000, 18), figures(4_000, 60)],
         run_figures: [figures(1_234_567, 617), figures(4_380, 60)],
+        evidence: None,
         evaluations: Vec::new(),
         checkpoints_done: 0,
         people: Default::default(),

@@ -864,3 +864,66 @@ fn labels(text: &str) -> (BTreeMap<String, String>, &str) {
         }
     }
 }
+
+#[test]
+fn who_was_seen_is_told_once_a_drain_with_how_he_fared() {
+    let bench = Bench::new(&[], 4);
+    let [slow, late, gone] = [7, 8, 9].map(LearnerHash::from_raw);
+    bench.record(Class::Ok, us(1_000), Some(slow));
+    bench.record(Class::Failed, us(5_001), Some(slow));
+    bench.record(Class::ClientError, None, Some(slow));
+    // Nobody to be told apart, and nothing that counts.
+    bench.record(Class::Failed, us(5_001), None);
+    bench.record(Class::Abandoned, us(5_001), Some(gone));
+    bench.recorder.record_timeout(&ArmRecord {
+        outcome: Outcome {
+            class: Class::Failed,
+            latency: us(1_000_000),
+        },
+        learner: Some(late),
+        segment: bench.meter.segment("eu"),
+        ..bench.ok()
+    });
+    let mut sights = bench.drain().sights;
+    sights.sort_by_key(|sight| sight.learner);
+    let [first, second] = &sights[..] else {
+        panic!("two learners: {sights:?}");
+    };
+    assert_eq!((first.learner, first.segment.as_deref()), (slow, None));
+    assert!(first.error && first.client_error && !first.first.error);
+    // 5.001 ms is above 1, 2 and 4 ms.
+    assert_eq!(
+        (first.edges, first.first.latency_us),
+        (Some(3), Some(1_000))
+    );
+    assert_eq!(
+        (second.learner, second.segment.as_deref()),
+        (late, Some("eu"))
+    );
+    assert!(second.first.failed && second.first.error);
+    assert_eq!(
+        (second.edges, second.first.latency_us),
+        (Some(15), Some(u64::MAX)),
+        "a timeout is above every edge"
+    );
+    assert!(bench.drain().sights.is_empty());
+}
+
+#[test]
+fn beyond_the_bound_learners_are_left_out_whichever_way_they_fare() {
+    let bench = Bench::new(&[], 4);
+    for learner in 0..16_386 {
+        bench.record(Class::Ok, None, Some(LearnerHash::from_raw(learner)));
+    }
+    bench.record(Class::Failed, None, Some(LearnerHash::from_raw(16_385)));
+    bench.record(Class::Failed, None, Some(LearnerHash::from_raw(0)));
+    bench.recorder.record(&ArmRecord {
+        arm: Arm::Baseline,
+        learner: Some(LearnerHash::from_raw(16_385)),
+        ..bench.ok()
+    });
+    let sights = bench.drain().sights;
+    let of = |arm| sights.iter().filter(|sight| sight.arm == arm).count();
+    assert_eq!((of(Arm::Canary), of(Arm::Baseline)), (16_384, 1));
+    assert_eq!(sights.iter().filter(|sight| sight.error).count(), 1);
+}

@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use super::routes::App;
 use crate::control::RolloutView;
 use crate::live::{EndpointView, PoolView};
-use crate::rollout::gate::{ArmFigures, Cause, Phase};
+use crate::rollout::gate::{ArmFigures, Cause, Phase, process_name};
 use crate::rollout::name::Arm;
 use crate::telemetry::prometheus::{self, Exposition};
 
@@ -124,6 +124,7 @@ fn state(views: &[&RolloutView], out: &mut Exposition) {
             phases.sample(&labels, truth(view.status.phase == phase));
         }
     }
+    evidence(views, out);
     let mut causes = out.gauge(
         "serin_rollout_held",
         "1 for each cause that the rollout is held for.",
@@ -138,6 +139,33 @@ fn state(views: &[&RolloutView], out: &mut Exposition) {
                 ],
                 truth(held),
             );
+        }
+    }
+}
+
+fn evidence(views: &[&RolloutView], out: &mut Exposition) {
+    let mut sums = out.gauge(
+        "serin_rollout_evidence",
+        "ln of the weighted sum of all evidence; an alarm from ln(1 / alpha) on.",
+    );
+    for view in views {
+        if let Some(evidence) = &view.status.evidence {
+            let labels = [("rollout", view.rollout.as_str())];
+            sums.sample(&labels, evidence.ln_weighted);
+        }
+    }
+    let mut processes = out.gauge(
+        "serin_rollout_evidence_process",
+        "ln(w E) of one process of the evidence.",
+    );
+    for view in views {
+        let evidence = view.status.evidence.iter();
+        for reading in evidence.flat_map(|evidence| &evidence.processes) {
+            let labels = [
+                ("rollout", view.rollout.as_str()),
+                ("process", process_name(reading.part)),
+            ];
+            processes.sample(&labels, reading.ln_weighted());
         }
     }
 }

@@ -289,7 +289,8 @@ pub(super) fn value(figure: Option<f64>, unit: UnitWord) -> String {
         (figure, UnitWord::Share) => rate(figure),
         (figure, UnitWord::Ms) => latency(figure),
         (Some(figure), UnitWord::PerSecond) => format!("{figure:.1}/s"),
-        (Some(figure), UnitWord::Count | UnitWord::Number) => format!("{figure}"),
+        (Some(figure), UnitWord::Count) => format!("{figure}"),
+        (Some(figure), UnitWord::Number) => format!("{figure:.2}"),
     }
 }
 

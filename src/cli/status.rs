@@ -98,6 +98,12 @@ fn picture(status: &StatusRecord) -> String {
             figures::evaluation_line(evaluation)
         ));
     }
+    if let Some(evidence) = &status.evidence {
+        text.push('\n');
+        for line in evidence.sentences() {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
     text.push_str(&outside(status));
     let segments = figures::segments(status);
     if !segments.is_empty() {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use toml::de::DeValue;
 
 use super::env;
-use super::form::{Form, Reading};
+use super::form::{Form, Reading, or_template};
 use super::leaf::or_template_pattern;
 use crate::rollout::weight::Weight;
 
@@ -15,6 +15,10 @@ pub(super) struct Size(pub(super) u64);
 /// A share that is no weight: 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Share(pub(super) f64);
+
+/// A number without a unit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Number(pub(super) f64);
 
 impl Form for Weight {
     fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
@@ -56,6 +60,32 @@ impl Form for Share {
 
     fn shown(&self) -> Option<Value> {
         Weight::from_share(self.0).ok()?.shown()
+    }
+}
+
+impl Form for Number {
+    fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
+        let text = match (reading.template(value, key), value) {
+            (Some(text), _) => text?,
+            (None, DeValue::Float(float)) => float.as_str().to_owned(),
+            (None, DeValue::Integer(integer)) => integer.as_str().to_owned(),
+            (None, _) => return reading.wrong_type(value, key, "a number"),
+        };
+        let parsed = text.parse().ok().filter(|number: &f64| number.is_finite());
+        reading.good(
+            key,
+            parsed
+                .map(Self)
+                .ok_or_else(|| format!("{text:?} is not a number")),
+        )
+    }
+
+    fn schema() -> Value {
+        or_template(json!({ "type": "number" }))
+    }
+
+    fn shown(&self) -> Option<Value> {
+        Some(json!(self.0))
     }
 }
 

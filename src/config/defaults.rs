@@ -10,7 +10,7 @@ use super::form::OrFalse;
 use super::leaf::EventWord;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::StageName;
-use crate::rollout::plan::Level;
+use crate::rollout::plan::{EvidenceParts, Level};
 use crate::rollout::weight::Weight;
 
 const KIB: u64 = 1024;
@@ -134,6 +134,11 @@ pub(super) const COOLDOWN: Duration = Duration::from_secs(10 * MINUTE);
 /// A canary that fails every second request is sick whatever the plan says.
 const TRIPWIRE: &str = "error_rate > 50% for 0s over 1s";
 
+/// The same as of plans that were recorded without it.
+pub(super) const ALPHA: f64 = EvidenceParts::DEFAULT.alpha;
+/// As above.
+pub(super) const ODDS_MARGIN: f64 = EvidenceParts::DEFAULT.odds_margin;
+
 /// An approval of this morning counts this afternoon, and not tomorrow.
 pub(super) const APPROVAL_TTL: Duration = Duration::from_secs(12 * HOUR);
 /// Long enough to look into it, short enough that nobody is forgotten.
@@ -157,6 +162,9 @@ pub(super) const MIN_REQUESTS: u64 = 1000;
 pub(super) const MIN_WINDOW_REQUESTS: u64 = 20;
 /// A canary that answers 404 or 401 to everything is the commonest bad release, and no 5xx.
 const HOLD: [&str; 1] = ["client_error_rate{delta} > 50% for 2m"];
+
+/// Evidence guards a plan that names no trigger.
+const ROLLBACK: [&str; 1] = ["regression(any)"];
 
 /// What a person wants to hear of: what was decided, and what went wrong.
 const NOTIFY_EVENTS: [&str; 2] = ["decisions", "alarms"];
@@ -195,6 +203,11 @@ pub(super) fn tripwire() -> OrFalse<Condition> {
 /// `HOLD` as conditions.
 pub(super) fn hold() -> Vec<Condition> {
     HOLD.map(condition).to_vec()
+}
+
+/// `ROLLBACK` as conditions.
+pub(super) fn rollback() -> Vec<Condition> {
+    ROLLBACK.map(condition).to_vec()
 }
 
 /// `STABILIZATION_HOLD` as conditions.

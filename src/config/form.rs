@@ -41,7 +41,6 @@ pub(super) struct Entries<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Accepted {
     Text(&'static str),
-    Number(f64),
     Bool(bool),
 }
 
@@ -181,17 +180,14 @@ impl Accepted {
     fn equals(self, value: &DeValue<'_>) -> bool {
         match (self, value) {
             (Self::Text(only), DeValue::String(text)) => text == only,
-            (Self::Number(only), DeValue::Float(float)) => float.as_str().parse() == Ok(only),
-            (Self::Number(only), DeValue::Integer(integer)) => integer.as_str().parse() == Ok(only),
             (Self::Bool(only), DeValue::Boolean(flag)) => *flag == only,
-            (Self::Text(_) | Self::Number(_) | Self::Bool(_), _) => false,
+            (Self::Text(_) | Self::Bool(_), _) => false,
         }
     }
 
     pub(super) fn json(self) -> Value {
         match self {
             Self::Text(text) => json!(text),
-            Self::Number(number) => json!(number),
             Self::Bool(flag) => json!(flag),
         }
     }
@@ -365,6 +361,6 @@ impl<N: NameForm, T: Form> Form for Named<N, T> {
 }
 
 /// The schema of a value that is no string, but may come from the environment as one.
-fn or_template(schema: Value) -> Value {
+pub(super) fn or_template(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "$ref": "#/$defs/template" }] })
 }

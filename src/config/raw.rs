@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use super::amount::{Share, Size};
+use super::amount::{Number, Share, Size};
 use super::defaults;
 use super::form::{Accepted, Count, Entries, Named, OrFalse, Reading};
 use super::header::Headers;
@@ -20,12 +20,12 @@ use super::leaf::{
 };
 use super::table::table;
 use super::word::{
-    Agg, FailureKind, Fallback, Listen, Mode, Protocol, SignalKindWord, Then, UnprovenWord,
+    Agg, FailureKind, Fallback, Listen, Protocol, SignalKindWord, Then, UnprovenWord,
 };
 use super::{Balance, ChannelKind, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
-use crate::rollout::plan::{HookMethod, OnFailure, When};
+use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
 use crate::rollout::schedule::{DEFAULT_START_GRACE, Days, Daytime, Zone};
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
@@ -423,10 +423,10 @@ table! {
             escalate_after: Wait = Wait(defaults::ESCALATE_AFTER),
             /// Rolls back in every phase, or false.
             tripwire: OrFalse<Condition> = defaults::tripwire(),
-        }
-        later {
-            alpha = Accepted::Number(0.01),
-            odds_margin = Accepted::Number(1.5),
+            /// The chance of a false alarm in the whole rollout.
+            alpha: Share = Share(defaults::ALPHA),
+            /// How many times baseline's odds of failing canary's may be.
+            odds_margin: Number = Number(defaults::ODDS_MARGIN),
         }
     }
 }
@@ -466,7 +466,7 @@ table! {
             /// What holds the rollout.
             hold: Vec<Condition> = defaults::hold(),
             /// What takes it back.
-            rollback: Vec<Condition> = Vec::new(),
+            rollback: Vec<Condition> = defaults::rollback(),
             /// What follows when every criterion is met.
             on_success: Then = Then::Advance,
             /// The roles whose approval is asked for; with on_success = "approve".

@@ -12,7 +12,9 @@ use super::word::FailureKind;
 use super::{Failover, LearnerSource, Rollout, Signal, hooks, people, raw, signals};
 use crate::rollout::condition::Metric;
 use crate::rollout::name::{PoolName, RolloutName};
-use crate::rollout::plan::{GateParts, Hooks, Identity, Plan, PlanFault, PlanParts, Stage};
+use crate::rollout::plan::{
+    EvidenceParts, GateParts, Hooks, Identity, Plan, PlanFault, PlanParts, Stage,
+};
 use crate::rollout::signal::REVENUE_IMPACT;
 use crate::rollout::weight::Weight;
 
@@ -210,6 +212,11 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
             OrFalse::Off => None,
             OrFalse::On(condition) => Some(condition),
         },
+        evidence: EvidenceParts {
+            alpha: raw.gate.alpha.0,
+            odds_margin: raw.gate.odds_margin.0,
+        },
+        mode: raw.mode,
         speed: 1.0,
     }
 }

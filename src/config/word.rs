@@ -10,7 +10,7 @@ use toml::de::DeValue;
 use super::form::{Accepted, Form, Reading};
 use super::table::{choices, no_choice, table};
 use super::{Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
-use crate::rollout::plan::{HookMethod, OnFailure, When};
+use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
 use crate::rollout::weight::Weight;
 
 table! {
@@ -41,11 +41,6 @@ table! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
     Http1,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Rollout,
 }
 
 /// What follows a stage that passed; whose approval is asked for has a key of its own.
@@ -110,7 +105,7 @@ choices! { Balance {
     "round_robin" => Balance::RoundRobin, "least_requests" => Balance::LeastRequests, "p2c" => Balance::P2c,
 } later { "ring", } }
 choices! { Protocol { "http1" => Protocol::Http1, } later { "http2", "h2c", } }
-choices! { Mode { "rollout" => Mode::Rollout, } later { "aa", } }
+choices! { Mode { "rollout" => Mode::Rollout, "aa" => Mode::Aa, } }
 choices! { HookMethod {
     "GET" => HookMethod::Get, "POST" => HookMethod::Post, "PUT" => HookMethod::Put, "PATCH" => HookMethod::Patch, "DELETE" => HookMethod::Delete,
 } }

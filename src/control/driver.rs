@@ -15,7 +15,7 @@ use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
 use super::order::{MAX_PINS, Order, OrderError, Said, Verb};
 use super::reload::Reloaded;
-use super::seconds::Seconds;
+use super::seconds::{Blocks, Seconds};
 use super::view::{RolloutView, Shared};
 use crate::clock::GateClock;
 use crate::config::{Config, Fault};
@@ -97,6 +97,7 @@ pub(super) struct Charge {
     /// The gate announced events up to this one.
     pub(super) announced: EventId,
     pub(super) seconds: Seconds,
+    pub(super) blocks: Blocks,
     /// Probes of the two pools up to the last tick.
     pub(super) probes: [Probes; 2],
     /// Of the canary, as the gate was told last.
@@ -168,11 +169,15 @@ impl Driver {
             slots: Vec::new(),
             pools,
             learners: Default::default(),
+            blocks: Vec::new(),
             gap,
         };
         let mut closed = Vec::new();
         for part in parts {
             closed.extend(charge.seconds.add(&part.slot));
+            observed
+                .blocks
+                .extend(charge.blocks.add(&part.slot, part.sights));
             observed.slots.push(part.slot);
             for (all, more) in observed.learners.iter_mut().zip(&part.learners) {
                 all.merge(more);

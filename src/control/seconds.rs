@@ -5,22 +5,28 @@
 
 use std::time::Duration;
 
+use crate::rollout::evidence::{Block, Sight};
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Timestamp, millis};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The running second of one rollout.
+/// The running second of one rollout, as figures.
 #[derive(Debug, Default)]
 pub(super) struct Seconds {
     open: Option<Slot>,
 }
 
+/// The running second of one rollout, as evidence.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    open: Option<Block>,
+}
+
 impl Seconds {
     /// Adds a part, and gives the second that it closes, unless that one is empty.
     pub(super) fn add(&mut self, part: &Slot) -> Option<Slot> {
-        let middle = part.start.as_millis() + millis(part.width) / 2;
-        let start = Timestamp::from_millis(middle / 1000 * 1000);
+        let start = second_of(part);
         let closed = match &self.open {
             Some(open) if open.start < start => self.close(),
             Some(_) | None => None,
@@ -35,6 +41,23 @@ impl Seconds {
     pub(super) fn close(&mut self) -> Option<Slot> {
         self.open.take().filter(|slot| !slot.cells.is_empty())
     }
+}
+
+impl Blocks {
+    /// Adds a part with the learners seen in it, and gives the second that it closes.
+    pub(super) fn add(&mut self, part: &Slot, sights: Vec<Sight>) -> Option<Block> {
+        let start = second_of(part);
+        let closed = self.open.take_if(|open| open.start < start);
+        self.open
+            .get_or_insert_with(|| Block::new(start))
+            .add(part, sights);
+        closed
+    }
+}
+
+fn second_of(part: &Slot) -> Timestamp {
+    let middle = part.start.as_millis() + millis(part.width) / 2;
+    Timestamp::from_millis(middle / 1000 * 1000)
 }
 
 #[cfg(test)]

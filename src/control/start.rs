@@ -288,6 +288,7 @@ impl Driver {
             run: status.run,
             gate,
             seconds: Default::default(),
+            blocks: Default::default(),
             probes: Default::default(),
             waiting: Vec::new(),
         }

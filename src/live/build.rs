@@ -181,7 +181,9 @@ pub(super) mod tests {
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
-    use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+    use crate::rollout::plan::{
+        EvidenceParts, GateParts, Identity, Mode, OnFailure, OnSuccess, Plan, PlanParts, Stage,
+    };
     use crate::rollout::schedule::Schedule;
     use crate::rollout::weight::Weight;
 
@@ -331,6 +333,8 @@ pub(super) mod tests {
                 escalate_after: Duration::from_secs(1800),
                 baseline_min_healthy: 0.5,
                 tripwire: None,
+                evidence: EvidenceParts::default(),
+                mode: Mode::Rollout,
                 speed: 1.0,
             },
             signals: Vec::new(),

@@ -17,13 +17,16 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
-use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, SegmentId};
+use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, Recorder, SegmentId};
 use crate::upstream::endpoint::InFlight;
 
 /// How long a learner waits before leaving counts as an error, where no rollout says it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// What a failure without a latency is worth to the balance: an endpoint that fails fast must not look fast.
 const FAILURE_COST: Duration = Duration::from_secs(1);
+
+/// How a request enters the arm figures: as it ended, or ended by a deadline.
+type Write = fn(&Recorder, &ArmRecord<'_>);
 
 /// A request's place in the arm figures.
 #[derive(Clone, Copy, Debug)]
@@ -84,18 +87,19 @@ impl Ledger {
         *self.owed.borrow_mut() = None;
     }
 
-    fn record(&self, outcome: Outcome) {
+    fn record(&self, outcome: Outcome, write: Write) {
         let Some((held, own)) = self.owed.borrow_mut().take() else {
             return;
         };
-        self.worker.recorder.record(&ArmRecord {
+        let record = ArmRecord {
             rollout: &held.rollout(own.rollout).meter,
             arm: own.arm,
             segment: own.segment,
             epoch: own.epoch,
             outcome,
             learner: own.learner,
-        });
+        };
+        write(&self.worker.recorder, &record);
     }
 
     fn patience(&self) -> Duration {
@@ -158,14 +162,22 @@ impl Trial {
         latency
     }
 
-    /// The attempt failed. `latency` where the table says that it is recorded.
-    pub(super) fn fail(&mut self, latency: Option<Duration>) {
-        self.observe(latency.unwrap_or(FAILURE_COST));
-        self.conclude(Class::Failed, latency);
+    /// The attempt failed. `waited` where a deadline ended it.
+    pub(super) fn fail(&mut self, waited: Option<Duration>) {
+        self.observe(waited.unwrap_or(FAILURE_COST));
+        let write = match waited {
+            Some(_) => Recorder::record_timeout,
+            None => Recorder::record,
+        };
+        self.close(Class::Failed, waited, write);
     }
 
     /// The attempt ended so.
     pub(super) fn conclude(&mut self, class: Class, latency: Option<Duration>) {
+        self.close(class, latency, Recorder::record);
+    }
+
+    fn close(&mut self, class: Class, latency: Option<Duration>, write: Write) {
         if !self.is_open {
             return;
         }
@@ -178,7 +190,7 @@ impl Trial {
             outcome,
         });
         // What follows a failure finds nothing owed any more.
-        self.ledger.record(outcome);
+        self.ledger.record(outcome, write);
     }
 
     /// The attempt was none, or is not to be counted.

@@ -10,6 +10,7 @@
 pub mod compact;
 pub mod evaluation;
 pub mod event;
+pub mod evidence;
 pub mod hook;
 pub mod kinds;
 pub mod notice;

@@ -11,7 +11,9 @@ use sha2::{Digest, Sha256};
 use super::hook::HooksRecord;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
-use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use crate::rollout::plan::{
+    EvidenceParts, GateParts, Identity, Mode, OnFailure, OnSuccess, Plan, PlanParts, Stage,
+};
 use crate::rollout::signal::{ArmsRead, SignalKind, SignalSpec};
 use crate::rollout::time::{format_duration, parse_duration};
 use crate::rollout::weight::Weight;
@@ -30,6 +32,8 @@ pub struct PlanRecord {
     pub segment: Option<String>,
     pub version: String,
     pub holdout: String,
+    #[serde(default)]
+    pub mode: ModeRecord,
     pub gate: GateRecord,
     /// Left out where there are none, as in plans of older states.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -68,7 +72,20 @@ pub struct GateRecord {
     pub max_failed_segments: u64,
     /// `null` where switched off.
     pub tripwire: Option<String>,
+    /// Plans that were recorded before there was evidence have the defaults.
+    #[serde(default = "unsaid_alpha")]
+    pub alpha: f64,
+    #[serde(default = "unsaid_odds_margin")]
+    pub odds_margin: f64,
     pub speed: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModeRecord {
+    #[default]
+    Rollout,
+    Aa,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +189,10 @@ impl From<&Plan> for PlanRecord {
             segment: identity.segment.clone(),
             version: plan.version.clone(),
             holdout: plan.holdout.to_string(),
+            mode: match plan.gate.mode {
+                Mode::Rollout => ModeRecord::Rollout,
+                Mode::Aa => ModeRecord::Aa,
+            },
             gate: GateRecord::from(&plan.gate),
             signals: plan.signals.iter().map(SignalRecord::from).collect(),
             stages: plan.stages.iter().map(StageRecord::from).collect(),
@@ -192,9 +213,19 @@ impl From<&GateParts> for GateRecord {
             min_segment_requests: gate.min_segment_requests,
             max_failed_segments: gate.max_failed_segments,
             tripwire: gate.tripwire.as_ref().map(ToString::to_string),
+            alpha: gate.evidence.alpha,
+            odds_margin: gate.evidence.odds_margin,
             speed: gate.speed,
         }
     }
+}
+
+fn unsaid_alpha() -> f64 {
+    EvidenceParts::default().alpha
+}
+
+fn unsaid_odds_margin() -> f64 {
+    EvidenceParts::default().odds_margin
 }
 
 impl From<&SignalSpec> for SignalRecord {
@@ -293,7 +324,7 @@ fn parts(record: &PlanRecord) -> Result<PlanParts, PlanRecordError> {
         },
         version: record.version.clone(),
         holdout: read("holdout", &record.holdout, Weight::parse)?,
-        gate: gate_parts(&record.gate)?,
+        gate: gate_parts(&record.gate, record.mode)?,
         signals: record
             .signals
             .iter()
@@ -308,7 +339,7 @@ fn parts(record: &PlanRecord) -> Result<PlanParts, PlanRecordError> {
     })
 }
 
-fn gate_parts(record: &GateRecord) -> Result<GateParts, PlanRecordError> {
+fn gate_parts(record: &GateRecord, mode: ModeRecord) -> Result<GateParts, PlanRecordError> {
     Ok(GateParts {
         outage_patience: span("gate.outage_patience", &record.outage_patience)?,
         max_gap: span("gate.max_gap", &record.max_gap)?,
@@ -323,6 +354,14 @@ fn gate_parts(record: &GateRecord) -> Result<GateParts, PlanRecordError> {
             .as_ref()
             .map(|text| read("gate.tripwire", text, Condition::parse))
             .transpose()?,
+        evidence: EvidenceParts {
+            alpha: record.alpha,
+            odds_margin: record.odds_margin,
+        },
+        mode: match mode {
+            ModeRecord::Rollout => Mode::Rollout,
+            ModeRecord::Aa => Mode::Aa,
+        },
         speed: record.speed,
     })
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 pub use outside::{OutcomeRecord, SignalFigureRecord};
 
 use super::evaluation::{EvaluationRecord, records};
+use super::evidence::EvidenceRecord;
 use super::people::PeopleRecord;
 use super::plan::PlanRecord;
 use super::{Moment, words};
@@ -59,6 +60,9 @@ pub struct StatusRecord {
     pub incidents: Vec<IncidentRecord>,
     pub pins: Vec<PinRecord>,
     pub figures: PerArm<FiguresRecord>,
+    /// Of the present or last run.
+    #[serde(default)]
+    pub evidence: Option<EvidenceRecord>,
     /// Figures from outside, by name, pool and segment.
     #[serde(default)]
     pub signals: Vec<SignalFigureRecord>,
@@ -220,6 +224,7 @@ impl StatusRecord {
                 baseline: FiguresRecord::of(status, Arm::Baseline),
                 canary: FiguresRecord::of(status, Arm::Canary),
             },
+            evidence: status.evidence.as_ref().map(EvidenceRecord::from),
             signals: status
                 .signals
                 .iter()

@@ -4,6 +4,7 @@ use super::bound::upper_bound;
 use super::findings::StageFindings;
 use super::wording::{grouped, place, share_text};
 use crate::records::evaluation::EvaluationRecord;
+use crate::records::evidence::EvidenceRecord;
 use crate::records::status::{SpanRecord, StatusRecord};
 use crate::rollout::condition::{Metric, Op, Selector};
 use crate::rollout::stats::detectable::{CHANCE, Sample, Test, smallest};
@@ -20,6 +21,7 @@ pub(super) fn sample(
     let mut lines = Vec::new();
     if current {
         lines.push(whole_run(&status.figures.canary.run));
+        lines.extend(status.evidence.iter().flat_map(EvidenceRecord::sentences));
         lines.extend(regression_shown(
             &status.figures.baseline.run,
             &status.figures.canary.run,

@@ -107,6 +107,9 @@ pub fn sentence(event: &EventRecord) -> String {
             format!("incident {incident} opened: {summary}")
         }
         Detail::IncidentClosed { incident } => format!("incident {incident} closed"),
+        Detail::AlarmNoted { why, evaluations } if evaluations.is_empty() => {
+            format!("alarm noted: {why}")
+        }
         Detail::AlarmNoted { why, evaluations } => {
             format!("alarm without effect ({why}): {}", failures(evaluations))
         }

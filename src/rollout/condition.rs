@@ -305,8 +305,7 @@ impl Unit {
 // === impl Condition ===
 
 impl Condition {
-    /// Reads a condition. What later versions know (`regression(..)`) is refused by its name with "not in this
-    /// version". A name that is none of ours is a signal's; whether it is declared, the plan knows.
+    /// Reads a condition. A name that is none of ours is a signal's; whether it is declared, the plan knows.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         parse::condition(text)
     }
@@ -339,6 +338,7 @@ impl Condition {
     /// Whether it says nothing where nobody is on baseline.
     pub fn needs_baseline_traffic(&self) -> bool {
         match self.selector {
+            Selector::Canary if self.regression().is_some() => true,
             Selector::Canary => self.metric.is_impact() || self.metric == Metric::SegmentVariance,
             Selector::Delta => true,
             // Machines without learners have a memory all the same.
@@ -346,6 +346,15 @@ impl Condition {
                 self.metric,
                 Metric::Uptime | Metric::Throughput | Metric::Signal(_)
             ),
+        }
+    }
+
+    /// The evidence that it names; such a condition stands alone.
+    pub const fn regression(&self) -> Option<Regression> {
+        if let Metric::Regression(which) = self.metric {
+            Some(which)
+        } else {
+            None
         }
     }
 
@@ -391,6 +400,9 @@ fn exact_share(share: f64) -> String {
 impl fmt::Display for Condition {
     /// Prints the form that `parse` reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.regression().is_some() {
+            return f.write_str(self.metric.as_str());
+        }
         let bar = if self.absolute { "|" } else { "" };
         write!(f, "{bar}{}", self.metric.as_str())?;
         if self.selector != Selector::Canary {
@@ -449,6 +461,10 @@ mod tests {
             "incidents == 0",
             "availability{delta} < -5% for 1m",
             "error_rate > 50% over 1s",
+            "regression(errors)",
+            "regression(client_errors)",
+            "regression(latency)",
+            "regression(any)",
             "segment_variance < 5% throughout",
             "p99 < 200ms throughout per segment",
             "error_rate > 1.5% for 2m over 10s per segment",

@@ -10,6 +10,7 @@
 
 pub mod assign;
 pub mod condition;
+pub mod evidence;
 pub mod gate;
 pub mod learners;
 pub mod name;

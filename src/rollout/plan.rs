@@ -70,8 +70,28 @@ pub struct GateParts {
     pub max_failed_segments: u64,
     /// `None` where switched off.
     pub tripwire: Option<Condition>,
+    pub evidence: EvidenceParts,
+    pub mode: Mode,
     /// `demo --speed`: how many times faster than the client's clock this plan runs; 1 otherwise. Only for display.
     pub speed: f64,
+}
+
+/// What evidence is judged by, over the whole rollout.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EvidenceParts {
+    /// The chance of a false alarm in the whole rollout that is put up with.
+    pub alpha: f64,
+    /// How many times baseline's odds of failing canary's may be.
+    pub odds_margin: f64,
+}
+
+/// What a rollout is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Rollout,
+    /// Two pools that are the same: everything runs, nothing is rolled back, alarms are faults of the measurement.
+    Aa,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +247,21 @@ impl Plan {
             .filter(|condition| condition.metric.signal().is_none())
             .filter_map(|condition| condition.over)
             .fold(DEFAULT_OVER, Duration::max)
+    }
+}
+
+impl EvidenceParts {
+    /// One false alarm in a hundred rollouts of a healthy canary; and below half as much again a regression is not worth
+    /// a rollback, because two equal pools differ as well.
+    pub const DEFAULT: Self = Self {
+        alpha: 0.01,
+        odds_margin: 1.5,
+    };
+}
+
+impl Default for EvidenceParts {
+    fn default() -> Self {
+        Self::DEFAULT
     }
 }
 

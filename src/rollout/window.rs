@@ -392,10 +392,10 @@ impl<'a> View<'a> {
     }
 
     /// Each segment of it by itself, those left out too; nothing where parts do not tell them apart.
-    pub fn by_segment(self) -> Vec<(&'a Arc<str>, View<'a>)> {
+    pub fn by_segment(self) -> Vec<(&'a Arc<str>, Self)> {
         let mut views: BTreeMap<&'a Arc<str>, Self> = BTreeMap::new();
         for (name, arms) in self.parts().flat_map(|part| &part.segments) {
-            let view = views.entry(name).or_insert(Self {
+            let view = views.entry(name).or_insert_with(|| Self {
                 counts: Default::default(),
                 apart: Default::default(),
                 segment: Some(&**name),
@@ -413,6 +413,19 @@ impl<'a> View<'a> {
             None => Some(&part.arms[arm.index()]),
             Some(name) => part.segments.get(name).map(|arms| &arms[arm.index()]),
         })
+    }
+}
+
+impl View<'_> {
+    /// The failures of the learner who failed most.
+    pub fn most_failures(self, arm: Arm) -> u64 {
+        let mut learners: BTreeMap<LearnerHash, u64> = BTreeMap::new();
+        for part in self.parts() {
+            for (&learner, &failures) in &part.arms[arm.index()].failing {
+                *learners.entry(learner).or_default() += failures;
+            }
+        }
+        learners.into_values().max().unwrap_or(0)
     }
 }
 

@@ -12,7 +12,8 @@ use super::meters::{KnownRollout, Registry};
 use super::recorder::Recorder;
 use super::shard::{RolloutShard, Shard};
 use super::totals::{RolloutTotals, Totals};
-use super::{Drained, lock};
+use super::{Drained, SegmentId, lock};
+use crate::rollout::evidence::Sight;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{CellKey, Slot};
@@ -82,12 +83,14 @@ impl Drainer {
             rollout: known.name.clone(),
             slot: Slot::empty(at, width),
             learners: Default::default(),
+            sights: Vec::new(),
         };
         let mut written = false;
         let totals = &mut self.totals.rollouts[known.index];
         for worker in &mut self.workers {
             if let Some(Some(shard)) = worker.spare.rollouts.get_mut(known.index) {
                 written |= take_cells(shard, known, &mut drained.slot);
+                take_sights(shard, known, &mut drained.sights);
                 written |= take_learners(shard, &mut drained.learners, totals);
                 totals.take_outcomes(shard);
             }
@@ -120,6 +123,17 @@ fn take_cells(shard: &mut RolloutShard, known: &KnownRollout, slot: &mut Slot) -
         written = true;
     });
     written
+}
+
+fn take_sights(shard: &mut RolloutShard, known: &KnownRollout, sights: &mut Vec<Sight>) {
+    // Neighbours mostly say the same.
+    let (mut last, mut name) = (SegmentId::default(), None);
+    for sight in shard.sights.drain() {
+        if sight.segment != last {
+            (last, name) = (sight.segment, known.segments.name(sight.segment));
+        }
+        sights.push(sight.with_segment(name.clone()));
+    }
 }
 
 fn take_learners(

@@ -18,7 +18,7 @@ pub(super) struct FailingLearners {
 /// A learner's hash needs no second one: a turn puts its even low bits where the map looks first
 /// (one arm's high bits are all alike).
 #[derive(Debug, Default)]
-struct AlreadyHashed(u64);
+pub(super) struct AlreadyHashed(u64);
 
 impl FailingLearners {
     pub(super) fn add(&mut self, learner: Option<LearnerHash>) {

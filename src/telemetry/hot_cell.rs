@@ -144,7 +144,7 @@ impl HotCell {
 
 /// How many of the edges 2^0, 2^1, ... 2^14 ms lie below a latency: above 2^i ms means that the
 /// whole milliseconds of one nanosecond less have a bit at i or higher.
-fn edges_exceeded(latency_ns: u64) -> usize {
+pub(super) fn edges_exceeded(latency_ns: u64) -> usize {
     let whole_ms = latency_ns.saturating_sub(1) / 1_000_000;
     let bits = (u64::BITS - whole_ms.leading_zeros()) as usize;
     bits.min(LATENCY_EDGES)

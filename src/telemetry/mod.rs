@@ -15,6 +15,7 @@ pub mod prometheus;
 mod recorder;
 mod segments;
 mod shard;
+mod sights;
 mod totals;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::rollout::assign::LearnerHash;
+use crate::rollout::evidence::Sight;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::slot::{Class, Outcome, Slot};
@@ -97,6 +99,8 @@ pub struct Drained {
     pub slot: Slot,
     /// By `Arm::index`.
     pub learners: [LearnerSketch; 2],
+    /// Learners with an id, worker by worker.
+    pub sights: Vec<Sight>,
 }
 
 // === impl Telemetry ===

@@ -23,6 +23,11 @@ impl Recorder {
         lock(&self.shard).record(record);
     }
 
+    /// The same for a request that a deadline ended: it took longer than any limit.
+    pub fn record_timeout(&self, record: &ArmRecord<'_>) {
+        lock(&self.shard).record_timeout(record);
+    }
+
     /// Counts one attempt on an endpoint.
     pub fn record_attempt(&self, record: &AttemptRecord<'_>) {
         lock(&self.shard).record_attempt(record);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::buckets::Buckets;
 use super::hot_cell::HotCell;
+use super::sights::{Sights, Took};
 use super::{
     ArmRecord, Attempt, AttemptRecord, CLASSES, SegmentId, Tally, class_index, recorded_ns,
 };
@@ -38,6 +39,7 @@ pub(super) struct RolloutShard {
     epochs: Vec<EpochCells>,
     pub(super) arms: [Outcomes; 2],
     pub(super) learners: [Learners; 2],
+    pub(super) sights: Sights,
 }
 
 /// The cells of one split epoch, by `cell_place`.
@@ -83,6 +85,15 @@ pub(super) struct AnswerKind {
 
 impl Shard {
     pub(super) fn record(&mut self, record: &ArmRecord<'_>) {
+        let latency_ns = recorded_ns(record.outcome);
+        self.add(record, latency_ns.map_or(Took::Unknown, Took::Nanos));
+    }
+
+    pub(super) fn record_timeout(&mut self, record: &ArmRecord<'_>) {
+        self.add(record, Took::TooLong);
+    }
+
+    fn add(&mut self, record: &ArmRecord<'_>, took: Took) {
         let known = &*record.rollout.known;
         let rollout = self.rollout(known.index);
         let arm = &mut rollout.arms[record.arm.index()];
@@ -91,6 +102,7 @@ impl Shard {
         let cell = rollout.cell(record.epoch, record.segment, record.arm);
         cell.adopt_limits(known);
         cell.add(record.outcome.class, latency_ns, record.learner);
+        rollout.sights.add(record, took);
     }
 
     pub(super) fn record_attempt(&mut self, record: &AttemptRecord<'_>) {

@@ -76,11 +76,11 @@ fn the_documented_file_is_valid_and_shows_the_defaults() {
         (&unsaid.on_success, unsaid.on_failure, unsaid.on_rollback)
     );
     assert_eq!(shown.schedule, unsaid.schedule);
-    assert!(
-        unsaid.checkpoints.is_empty() && unsaid.advance.is_empty() && unsaid.rollback.is_empty()
-    );
+    assert!(unsaid.checkpoints.is_empty() && unsaid.advance.is_empty());
     let hold: Vec<String> = unsaid.hold.iter().map(ToString::to_string).collect();
     assert_eq!(hold, ["client_error_rate{delta} > 50% for 2m"]);
+    let rollback: Vec<String> = unsaid.rollback.iter().map(ToString::to_string).collect();
+    assert_eq!(rollback, ["regression(any)"]);
 }
 
 /// Written from the contract, not from the constants.

@@ -486,20 +486,14 @@ fn what_comes_later_is_refused_by_name() {
             (8, "pools.c.tls", not_yet),
         ],
     );
+    check_rollout("mode = \"a/b\"", &[(7, "rollouts.r.mode", "\"aa\"")]);
     check_rollout(
-        "mode = \"aa\"",
-        &[(7, "rollouts.r.mode", "\"aa\" is not in this version")],
-    );
-    check_rollout(
-        "[rollouts.r.gate]\nalpha = 0.05\nodds_margin = 2",
-        &[
-            (8, "rollouts.r.gate.alpha", not_yet),
-            (9, "rollouts.r.gate.odds_margin", not_yet),
-        ],
+        "[rollouts.r.gate]\nalpha = 0.05\nodds_margin = \"2\"",
+        &[(9, "rollouts.r.gate.odds_margin", "expected a number")],
     );
     check_stage(
-        "rollback = [\"regression(any)\"]",
-        &[(7, "rollouts.r.stages[0].rollback[0]", not_yet)],
+        "rollback = [\"regression(all)\"]",
+        &[(7, "rollouts.r.stages[0].rollback[0]", "evidence is one of")],
     );
 }
 

@@ -319,8 +319,8 @@ fn a_breach_on_its_way_is_not_advanced_over() {
     world.run_until(seconds(700), |world| {
         world.gate.status(world.sim.now).stage_time >= seconds(550)
     });
-    // 2 % for the last 50 s: the whole stage stays below 1 %, the trigger needs 2 minutes.
-    world.sim.canary().failing = 0.02;
+    // 4 % for the last 50 s: the whole stage stays below 1 %, the trigger needs 2 minutes.
+    world.sim.canary().failing = 0.04;
     world.run(seconds(60));
     assert_eq!(
         (world.phase(), world.count("advanced")),

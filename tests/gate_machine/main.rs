@@ -1,6 +1,8 @@
 //! The gate under a virtual clock: each decision rule as a named promise, restarts, and random sequences.
 
 mod commands;
+mod crowd;
+mod evidence;
 mod holds;
 mod hooks;
 mod life;

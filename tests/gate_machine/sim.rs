@@ -12,11 +12,15 @@ use serin::rollout::gate::{
 };
 use serin::rollout::learners::LearnerSketch;
 use serin::rollout::name::{Arm, PoolName, RolloutName, StageName};
-use serin::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use serin::rollout::plan::{
+    EvidenceParts, GateParts, Identity, Mode, OnFailure, OnSuccess, Plan, PlanParts, Stage,
+};
 use serin::rollout::schedule::Schedule;
 use serin::rollout::slot::{Cell, CellKey, Slot};
 use serin::rollout::time::{Now, Timestamp, WallTime, parse_duration};
 use serin::rollout::weight::Weight;
+
+use crate::crowd::Crowd;
 
 /// 2025-10-31T14:00:00Z.
 pub(crate) const WALL_MS: i64 = 1_761_919_200_000;
@@ -60,6 +64,8 @@ pub(crate) struct Sim {
     pub(crate) announced: Vec<EventId>,
     pub(crate) published: Vec<(Timestamp, u64, Weight)>,
     pub(crate) refused: Option<Refusal>,
+    /// Learners one by one, instead of `arms`.
+    pub(crate) crowd: Option<Crowd>,
     /// Those that were to be run, in order.
     pub(crate) hooks: Vec<HookOrder>,
     /// Everything the gate said, in order.
@@ -136,6 +142,8 @@ pub(crate) fn parts() -> PlanParts {
             escalate_after: seconds(1800),
             baseline_min_healthy: 0.5,
             tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
+            evidence: EvidenceParts::default(),
+            mode: Mode::Rollout,
             speed: 1.0,
         },
         signals: Vec::new(),
@@ -190,6 +198,7 @@ impl Sim {
             announced: Vec::new(),
             published: Vec::new(),
             refused: None,
+            crowd: None,
             hooks: Vec::new(),
             trace: Vec::new(),
             carry: BTreeMap::new(),
@@ -222,6 +231,14 @@ impl Sim {
     pub(crate) fn observe(&mut self, gate: &Gate, span: Duration) -> Observed {
         let split = gate.split();
         let start = self.now.mono.before(span);
+        if let Some(crowd) = &mut self.crowd {
+            let limits_us = gate.latency_limits_us();
+            let (slot, blocks) = crowd.observe(&split, start, span, self.rate, &limits_us);
+            return Observed {
+                blocks,
+                ..observed(slot, self.pools)
+            };
+        }
         let mut slot = Slot::empty(start, span);
         let everybody = [(None, self.arms.clone())];
         let segments = self.segments.iter();
@@ -256,12 +273,7 @@ impl Sim {
                 }
             }
         }
-        Observed {
-            slots: vec![slot],
-            pools: self.pools,
-            learners: [LearnerSketch::new(), LearnerSketch::new()],
-            gap: Duration::ZERO,
-        }
+        observed(slot, self.pools)
     }
 
     fn cell(
@@ -508,6 +520,16 @@ impl World {
             Some(Refusal::Invalid(text)) => format!("422 {text}"),
             None => String::new(),
         }
+    }
+}
+
+fn observed(slot: Slot, pools: [PoolHealth; 2]) -> Observed {
+    Observed {
+        slots: vec![slot],
+        pools,
+        learners: [LearnerSketch::new(), LearnerSketch::new()],
+        blocks: Vec::new(),
+        gap: Duration::ZERO,
     }
 }
 

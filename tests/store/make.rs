@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serin::rollout::assign::Split;
+use serin::rollout::evidence::Evidence;
 use serin::rollout::gate::{
     Event, EventId, EventKind, Phase, PoolHealth, Progress, Run, Snapshot, Watch,
 };
@@ -98,8 +99,10 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
 }
 
 pub(crate) fn run() -> Run {
+    let plan = plan();
     Run {
-        plan: plan(),
+        evidence: Evidence::new(at(0), &plan),
+        plan,
         started: at(0),
         ended: None,
         baseline_endpoints: 8,

@@ -114,6 +114,8 @@ fn breach(dice: &mut StdRng) -> Breach {
             .map(|_| LearnerHash::from_raw(dice.random()))
             .collect(),
         others: 5,
+        seen: 400,
+        wrong: 305,
         told: true,
     }
 }
@@ -242,10 +244,10 @@ fn a_state_saved_before_segments_were_is_still_read() {
     }
     let fields = json.as_object_mut().expect("a state");
     assert!(fields.remove("raises").is_some());
-    // Version 1 ended before the empty lists of outcomes and their ids, and three of segments.
+    // Version 1 ended before the empty lists of outcomes and their ids, three of segments, and evidence of nothing.
     let mut counts = bytes.counts.clone();
     counts[0] = 1;
-    counts.truncate(counts.len() - 5);
+    counts.truncate(counts.len() - 365);
     let read = decode(&json.to_string(), &counts).expect("an older state is read");
     assert_eq!(read, state);
 }

@@ -1,4 +1,4 @@
-//! The counted part of a state: sums and sketches of the run, failing learners of each breach, pins.
+//! The counted part of a state: sums, sketches and evidence of the run, failing learners of each breach, pins.
 //!
 //! Pieces with their lengths, in one fixed order; an own version in front.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::compact::{
     DecodeError, Reader, decode_cell, decode_sketch, encode_cell, encode_sketch, put,
 };
-use super::{StateBytes, outcomes};
+use super::{StateBytes, evidence, outcomes};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::gate::{Breach, Run, Snapshot};
 use crate::rollout::learners::LearnerSketch;
@@ -17,9 +17,9 @@ use crate::rollout::segments::SegmentTotals;
 use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
 use crate::rollout::window::{Sparse, Totals};
 
-/// 2 has business results of learners, and segments.
+/// 2 has business results of learners, segments and evidence.
 const VERSION: u8 = 2;
-/// Without them, and read all the same.
+/// Without them, and read all the same: a run of it goes on with none.
 const FIRST: u8 = 1;
 
 pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
@@ -42,6 +42,7 @@ pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
         for totals in totals(run) {
             encode_segments(&mut out, &totals.segments);
         }
+        piece(&mut out, &evidence::encode(&run.evidence));
     }
     out
 }
@@ -76,6 +77,7 @@ pub(super) fn decode_into(
             for totals in totals_mut(run) {
                 totals.segments = decode_segments(&mut reader)?;
             }
+            run.evidence = evidence::decode(next(&mut reader)?)?;
         }
     }
     let kept = match snapshot.rehearsal {

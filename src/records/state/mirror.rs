@@ -21,6 +21,7 @@ use crate::records::plan::PlanRecord;
 use crate::records::rehearsal::FaultRecord;
 use crate::records::words;
 use crate::rollout::assign::Split;
+use crate::rollout::evidence::Evidence;
 use crate::rollout::gate::{
     Awaiting, Breach, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase, PoolHealth,
     Progress, Raise, Rehearsal, Reminder, RollbackCause, Run, Snapshot, Watch,
@@ -171,6 +172,10 @@ struct BreachState {
     shared: Duration,
     shared_since_ms: Option<u64>,
     others: u64,
+    #[serde(default)]
+    seen: u64,
+    #[serde(default)]
+    wrong: u64,
     told: bool,
 }
 
@@ -579,6 +584,8 @@ impl From<&Breach> for BreachState {
             shared: breach.shared,
             shared_since_ms: breach.shared_since.map(Timestamp::as_millis),
             others: breach.others,
+            seen: breach.seen,
+            wrong: breach.wrong,
             told: breach.told,
         }
     }
@@ -597,6 +604,8 @@ impl From<BreachState> for Breach {
             shared_since: state.shared_since_ms.map(Timestamp::from_millis),
             learners: BTreeSet::new(),
             others: state.others,
+            seen: state.seen,
+            wrong: state.wrong,
             told: state.told,
         }
     }
@@ -626,9 +635,11 @@ impl From<&Run> for RunState {
 
 impl RunState {
     fn into_run(self) -> Result<Run, StateError> {
+        let (plan, started) = (Plan::try_from(&self.plan)?, self.started.into());
         Ok(Run {
-            plan: Plan::try_from(&self.plan)?,
-            started: self.started.into(),
+            evidence: Evidence::new(started, &plan),
+            plan,
+            started,
             ended: self.ended.map(Now::from),
             baseline_endpoints: self.baseline_endpoints,
             version: self.version,

@@ -5,6 +5,7 @@
 //! valid, a weight above the whole, or counts cut short are an error, never a guess.
 
 mod counts;
+mod evidence;
 mod mirror;
 mod outcomes;
 mod people;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Condition, ConditionError, Metric, Op, Selector, Unit, number};
+use super::{Condition, ConditionError, Metric, Op, Regression, Selector, Unit, number};
 use crate::rollout::name::SignalName;
 use crate::rollout::time::parse_duration;
 
@@ -19,7 +19,9 @@ struct Tail {
 
 pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
     let fault = |why: String| ConditionError(format!("{text:?}: {why}"));
-    refuse_later_versions(text).map_err(fault)?;
+    if text.contains("regression(") {
+        return regression(text).map_err(fault);
+    }
     let start = text
         .find(['<', '>', '='])
         .ok_or_else(|| fault("there is no comparison: <, <=, >, >= or ==".to_owned()))?;
@@ -51,18 +53,33 @@ pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
     })
 }
 
-fn refuse_later_versions(text: &str) -> Result<(), String> {
-    for name in ["regression("] {
-        if text.contains(name) {
-            let name = if name == "regression(" {
-                "regression(..)"
-            } else {
-                name
-            };
-            return Err(format!("{name} is not in this version"));
-        }
+// Evidence has one limit, the plan's alpha, and is looked at after every tick: nothing may be said beside its name.
+fn regression(text: &str) -> Result<Condition, String> {
+    let text = text.trim();
+    let which = Regression::ALL
+        .into_iter()
+        .find(|which| text.starts_with(which.as_str()))
+        .ok_or_else(|| {
+            let known = Regression::ALL.map(Regression::as_str);
+            format!("evidence is one of {}", known.join(", "))
+        })?;
+    if text != which.as_str() {
+        return Err(format!(
+            "{} stands alone: its limit is the gate's alpha",
+            which.as_str()
+        ));
     }
-    Ok(())
+    Ok(Condition {
+        metric: Metric::Regression(which),
+        selector: Selector::Canary,
+        absolute: false,
+        op: Op::GreaterOrEqual,
+        value: 0.0,
+        sustained: Duration::ZERO,
+        over: None,
+        throughout: false,
+        per_segment: false,
+    })
 }
 
 fn parse_left(left: &str) -> Result<(Metric, Selector, bool), String> {
@@ -527,7 +544,10 @@ mod tests {
         check("error_rate < 1% for 1m for 2m", "stands twice");
         check("error_rate < 1% over 0s", "holds nothing");
         check("error_rate < 1% please", "not understood");
-        check("regression(any)", "regression(..) is not in this version");
+        check("regression(all)", "one of regression(errors)");
+        check("regression(any) > 3", "stands alone");
+        check("regression(any) for 2m", "stands alone");
+        check("|regression(any)|", "one of");
         check("segment_variance{delta} < 5%", "not for an arm");
         check("error_rate < 1% per", "followed by \"segment\"");
         check("error_rate < 1% per learner", "followed by \"segment\"");

@@ -10,6 +10,7 @@ use super::command::Answer;
 use super::effect::{Effect, EventKind, Refusal};
 use super::emit::Author;
 use super::input::EventId;
+use super::proof::Tally;
 use super::retreat::Retreat;
 use super::segments::listed;
 use super::snapshot::{Breach, Raise};
@@ -286,6 +287,7 @@ impl Gate {
         if let (None, Some(condition)) = (&breach.segment, condition) {
             let view = self.guard_view(now, breach.purpose, condition);
             breach.prove_by(condition.arm(), view);
+            breach.recount(Tally::of(condition, &self.sample(&view), &view));
         }
         breach
     }

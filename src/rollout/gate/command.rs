@@ -13,6 +13,7 @@ use super::snapshot::{Progress, Run};
 use super::stage::whole_seconds;
 use super::state::{Cause, Phase, Verb, WaitsFor};
 use super::status::Incident;
+use crate::rollout::evidence::Evidence;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
 use crate::rollout::time::Now;
@@ -122,6 +123,7 @@ impl Gate {
         let failed_before = self.failed_segments();
         self.state.run = Some(Run {
             version: plan.version.clone(),
+            evidence: Evidence::new(now, &plan),
             plan,
             started: now,
             ended: None,
@@ -169,6 +171,7 @@ impl Gate {
             run.stage.begin_figures(open);
         }
         self.begin_windows(now);
+        self.renew_evidence(now, author, out);
         self.take_over(None);
         self.go_on(now, author, out);
         Ok(())
@@ -177,6 +180,7 @@ impl Gate {
     fn retry(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.refuse_without_store(Verb::Retry)?;
         self.refuse_step_if_frozen(Verb::Retry)?;
+        self.renew_evidence(now, author, out);
         if let Some(run) = &mut self.state.run {
             run.stage = Progress::new(run.stage.index);
         }
@@ -335,6 +339,7 @@ impl Gate {
             return Err(Refusal::Invalid(why));
         }
         let from = self.state.split.weight;
+        self.renew_evidence(now, author, out);
         self.state.guarded = guarded;
         self.state.decided = None;
         let why = format!("the weight was set to {weight} by hand");
@@ -390,6 +395,7 @@ impl Gate {
         };
         Arc::make_mut(&mut self.state.split.pins).insert(learner, arm);
         self.publish(out);
+        self.renew_evidence(now, author, out);
         self.tell(now, author, kind, out);
         Ok(())
     }
@@ -487,6 +493,9 @@ impl Gate {
             .filter(|_| self.state.phase.is_in_a_run())
         {
             run.stage = Progress::new(run.stage.index);
+        }
+        if self.state.phase.is_in_a_run() {
+            self.begin_evidence(now);
         }
         // What passed was another canary.
         if self.state.phase.is_under_way() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outside::Heard;
+use crate::rollout::evidence::Block;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, RoleName};
 use crate::rollout::plan::Plan;
@@ -145,6 +146,8 @@ pub struct Observed {
     pub pools: [PoolHealth; 2],
     /// Learners seen since the last tick, per arm.
     pub learners: [LearnerSketch; 2],
+    /// Seconds that have ended since the last tick, for the evidence; in order of time.
+    pub blocks: Vec<Block>,
     /// Time in which nothing was observed because serin was down or stood still; zero otherwise.
     pub gap: Duration,
 }

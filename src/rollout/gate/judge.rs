@@ -138,6 +138,7 @@ impl Gate {
             evaluation.note = "no baseline at 100%".to_owned();
             return evaluation;
         }
+        self.judge_regression(now, &mut evaluation);
         if let Some(breach) = self.breach_of(purpose, index, None) {
             self.show_breach(now, &mut evaluation, condition, breach);
         }

@@ -4,7 +4,7 @@
 //! in their order, and gives the time. `snapshot` and `restore` let it survive its own process.
 //!
 //! Reading order: `state` (phases, the table of commands), `input`, `effect`, `snapshot` (all it
-//! remembers), then `command` and `tick` (what comes in), `watch` (triggers), `stage` (the way to the
+//! remembers), then `command` and `tick` (what comes in), `watch` (triggers; `proof` and `evidence` say what proves them), `stage` (the way to the
 //! next stage), `passage`, `approval`, `freeze` and `settle` (what people and the calendar have to say about it),
 //! `retreat`, `hold` and `ceilings` (the ways out), `remind`, `emit` (the order of effects), `status`.
 
@@ -13,6 +13,7 @@ mod ceilings;
 mod command;
 mod effect;
 mod emit;
+mod evidence;
 mod freeze;
 mod hold;
 mod hooks;
@@ -22,6 +23,7 @@ mod judge;
 mod outside;
 mod passage;
 mod people;
+mod proof;
 mod rehearsal;
 mod remind;
 mod retreat;
@@ -39,6 +41,7 @@ use std::time::Duration;
 pub use effect::{
     Effect, Event, EventKind, HookEnding, HookName, HookOrder, HookOutcome, Refusal, RollbackCause,
 };
+pub use evidence::{EvidenceStatus, process_name};
 pub use hooks::{HookBook, HookState, HookTask, StepByHand};
 pub use input::{Action, Command, EventId, HookEnd, Input, Observed, PoolHealth, Say};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};

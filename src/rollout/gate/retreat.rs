@@ -42,10 +42,7 @@ impl Gate {
             }
             self.wait_for_baseline(now, breach, out);
         } else if breach.shared_since.is_some() && !self.goes_back_in_an_outage(now, breach) {
-            let why =
-                "baseline breaks the same limit: this looks like an outage, not like the canary";
-            self.note_once(now, breach, why, out);
-            self.hold_for(now, Cause::Outage, why, out);
+            self.hold_in_an_outage(now, breach, out);
         } else if let Some(segment) = &breach.segment {
             self.lower_segment(now, segment, breach, out);
         } else {
@@ -57,6 +54,13 @@ impl Gate {
             };
             self.retreat(now, Author::GATE, retreat, out);
         }
+    }
+
+    /// Waits for what both arms break together to be over.
+    pub(super) fn hold_in_an_outage(&mut self, now: Now, breach: &Breach, out: &mut Vec<Effect>) {
+        let why = "baseline breaks the same limit: this looks like an outage, not like the canary";
+        self.note_once(now, breach, why, out);
+        self.hold_for(now, Cause::Outage, why, out);
     }
 
     /// Carries out what was decided while baseline had no usable endpoint. Answers whether it did.
@@ -206,6 +210,7 @@ impl Gate {
             evaluations: retreat.evaluations,
         };
         self.step_down(now, weight, author, kind, out);
+        self.renew_evidence(now, author, out);
         let why = format!("{why}; {weight} is its fallback weight");
         self.hold(now, author, cause, &why, evaluations, out);
     }

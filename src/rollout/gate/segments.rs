@@ -118,8 +118,9 @@ impl Gate {
         breach: &Breach,
     ) {
         evaluation.breached_for = Some(breach.lasted);
-        evaluation.learners =
-            names_learners(condition.metric).then_some(breach.learners.len() as u64);
+        if names_learners(condition.metric) {
+            evaluation.learners = Some(breach.learners.len() as u64);
+        }
         if evaluation.note.is_empty() && evaluation.purpose != Purpose::Hold {
             evaluation.note = self.unproven(now, breach).unwrap_or_default();
         }

@@ -14,6 +14,7 @@ use super::rehearsal::Rehearsal;
 use super::state::{Cause, Phase, WaitsFor};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
+use crate::rollout::evidence::Evidence;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::RoleName;
 use crate::rollout::outcome::{Outcomes, PastSplit};
@@ -171,6 +172,9 @@ pub struct Breach {
     pub learners: BTreeSet<LearnerHash>,
     /// Failures that no learner could be named for.
     pub others: u64,
+    /// Requests within the breach, and those of them on the wrong side, where a share of requests is what is limited.
+    pub seen: u64,
+    pub wrong: u64,
     /// An event was made of its being unproven, an outage, or without a way out.
     pub told: bool,
 }
@@ -190,6 +194,8 @@ pub struct Run {
     /// Segments lowered by a trigger, with its condition, until a person sets their ceilings.
     pub failed_segments: BTreeMap<Arc<str>, String>,
     pub stage: Progress,
+    /// Over the whole run.
+    pub evidence: Evidence,
     /// Over the whole run, warm-ups included; of segments the counts alone.
     pub totals: Totals,
     /// By `Arm::index`.

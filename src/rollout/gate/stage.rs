@@ -284,6 +284,9 @@ impl Gate {
         };
         let why = unmet_criteria(&evaluations).join("; ");
         match stage.on_failure {
+            OnFailure::Rollback | OnFailure::Fallback(_) if self.compares_equals() => {
+                self.hold(now, Author::GATE, Cause::Criteria, &why, evaluations, out);
+            }
             OnFailure::Rollback if self.baseline_usable() == 0 => {
                 let why = format!("nowhere to go: baseline has no usable endpoint; {why}");
                 self.state.decided = Some(Decided {

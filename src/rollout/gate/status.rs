@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Gate;
+use super::evidence::EvidenceStatus;
 use super::input::EventId;
 use super::outside::{OutcomeFigures, SignalFigure};
 use super::people::People;
@@ -54,6 +55,8 @@ pub struct Status {
     pub recent: [ArmFigures; 2],
     pub stage_figures: [ArmFigures; 2],
     pub run_figures: [ArmFigures; 2],
+    /// Of the present or last run.
+    pub evidence: Option<EvidenceStatus>,
     /// What is known from outside: each signal by arm and segment, each outcome of the run.
     pub signals: Vec<SignalFigure>,
     pub outcomes: Vec<OutcomeFigures>,
@@ -157,6 +160,7 @@ impl Gate {
             recent: Arm::ALL.map(|arm| ArmFigures::of(&recent, arm, None)),
             stage_figures: of_run(&|run| both(&run.stage.totals, &run.stage.learners)),
             run_figures: of_run(&|run| both(&run.totals, &run.learners)),
+            evidence: self.evidence_status(),
             signals: self.signal_figures(now),
             outcomes: self.outcome_figures(),
             evaluations: self.judge_all(now),

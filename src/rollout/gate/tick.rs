@@ -60,6 +60,7 @@ impl Gate {
         };
         let credited = self.credit(now, passed, observed);
         self.state.last_tick = Some(now);
+        self.take_blocks(observed);
         if self.carries_canary() {
             self.watch(now, passed, &failing, out);
         }

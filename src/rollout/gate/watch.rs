@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::Gate;
 use super::effect::Effect;
-use super::judge::{add, names_learners};
+use super::evidence::takes_back;
+use super::judge::add;
+use super::proof::Tally;
 use super::snapshot::Breach;
 use super::state::Cause;
 use crate::rollout::assign::LearnerHash;
-use crate::rollout::condition::{Condition, Metric, Op, Selector};
+use crate::rollout::condition::{Condition, Metric, Selector};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Stage;
 use crate::rollout::slot::MAX_FAILING_LEARNERS;
@@ -20,8 +22,6 @@ use crate::rollout::time::Now;
 use crate::rollout::verdict::{Purpose, Sample};
 use crate::rollout::window::{Part, Sparse, View};
 
-/// How many must be on the wrong side: a single bot that always fails is no release fault (gate.md).
-const PROOF: u64 = 3;
 /// A breach without data is dropped after this, or after its `for` if that is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
@@ -129,23 +129,6 @@ impl Gate {
         self.reached().iter().any(shared)
     }
 
-    /// What is missing to prove a trigger's breach, in numbers; `None` if nothing is.
-    pub(super) fn unproven(&self, now: Now, breach: &Breach) -> Option<String> {
-        let condition = self.condition(breach.purpose, breach.index)?;
-        if names_learners(condition.metric) {
-            let seen = breach.learners.len() as u64 + breach.others;
-            return (seen < PROOF).then(|| format!("{seen} of {PROOF} failing learners"));
-        }
-        let view = self.breach_view(now, breach, condition);
-        if condition.metric.is_impact() {
-            let (_, since) = self.guard_span(breach.purpose, condition);
-            let sample = self.sample_since(&view, now, since);
-            return unproven_impact(condition, &sample);
-        }
-        let seen = on_the_wrong_side(condition, &self.sample(&view))?;
-        (seen < PROOF).then(|| format!("{seen} of {PROOF} requests on the wrong side"))
-    }
-
     fn respond(&mut self, now: Now, breach: &Breach, out: &mut Vec<Effect>) {
         let Some(condition) = self.condition(breach.purpose, breach.index).cloned() else {
             return;
@@ -155,8 +138,15 @@ impl Gate {
             self.hold_for(now, Cause::Condition, &why, out);
             return;
         }
+        if self.compares_equals() && takes_back(breach.purpose) {
+            let why = format!("fault of the measurement: {condition} is breached in an A/A run");
+            self.note_once(now, breach, &why, out);
+            return;
+        }
         match self.unproven(now, breach) {
             None => self.act(now, breach, out),
+            // What both arms break together is looked into as an outage, proven or not.
+            Some(_) if breach.shared_since.is_some() => self.hold_in_an_outage(now, breach, out),
             Some(missing) => {
                 let place = breach.place();
                 let why = format!("{condition} is breached{place} but not proven: {missing}");
@@ -268,7 +258,12 @@ impl Gate {
             Some(_) => self.segment_sample(purpose, view),
             None => self.sample_since(view, now, since),
         };
-        let mut breach = match (condition.truth(purpose, &sample), old) {
+        let truth = match condition.regression() {
+            Some(which) => self.regression_truth(which),
+            None => condition.truth(purpose, &sample),
+        };
+        let tally = |view: &View<'_>| Tally::of(condition, &sample, view);
+        let mut breach = match (truth, old) {
             (Some(false), _) | (None, None) => return None,
             (None, Some(mut old)) => {
                 add(&mut old.without_data, passed.observed);
@@ -279,11 +274,18 @@ impl Gate {
                 add(&mut old.lasted, passed.observed);
                 old.without_data = Duration::ZERO;
                 old.take_in(condition.arm(), failing);
+                let probes = &self.state.probes;
+                let tick = self.window.view(now.mono, passed.observed, since, probes);
+                old.count(tally(&match segment {
+                    Some(name) => tick.segment(name),
+                    None => tick,
+                }));
                 old
             }
             (Some(true), None) => {
                 let mut breach = Breach::begun(guard, now);
                 breach.prove_by(condition.arm(), *view);
+                breach.count(tally(view));
                 breach
             }
         };
@@ -307,6 +309,8 @@ impl Breach {
             shared_since: None,
             learners: BTreeSet::new(),
             others: 0,
+            wrong: 0,
+            seen: 0,
             told: false,
         }
     }
@@ -336,6 +340,16 @@ impl Breach {
             insert(&mut self.learners, learner);
         }
         self.others += failing.others;
+    }
+
+    /// Its counts begin again with these.
+    pub(super) fn recount(&mut self, tally: Tally) {
+        (self.wrong, self.seen) = (tally.wrong, tally.seen);
+    }
+
+    fn count(&mut self, tally: Tally) {
+        self.wrong += tally.wrong;
+        self.seen += tally.seen;
     }
 
     fn share(&mut self, now: Now, passed: Passed, shared: bool) {
@@ -372,51 +386,4 @@ fn broken_by_baseline(purpose: Purpose, condition: &Condition, sample: &Sample<'
         ..condition.clone()
     };
     baseline.truth(purpose, sample) == Some(true)
-}
-
-// A business figure takes the weight down only when its whole interval lies on the limit's side of 0 (gate.md,
-// "Evidence", 7). One that is read, and not counted here, has none: its source's word is proof enough.
-fn unproven_impact(condition: &Condition, sample: &Sample<'_>) -> Option<String> {
-    let (low, high) = condition.interval(sample)?;
-    (low <= 0.0 && high >= 0.0).then(|| {
-        let show = |bound| condition.unit().show(bound);
-        format!("its interval from {} to {} holds 0", show(low), show(high))
-    })
-}
-
-// For metrics that name no learners but count requests; `None` where data is proof enough.
-fn on_the_wrong_side(condition: &Condition, sample: &Sample<'_>) -> Option<u64> {
-    let above_is_wrong = match condition.op {
-        Op::Greater | Op::GreaterOrEqual => true,
-        Op::Less | Op::LessOrEqual | Op::Equal => false,
-    };
-    if !above_is_wrong {
-        return None;
-    }
-    let arm = condition.arm();
-    match condition.metric {
-        Metric::ClientErrorRate => Some(sample.measured.counts(arm).client_errors),
-        Metric::P50 | Metric::P95 | Metric::P99 | Metric::P999 => {
-            let limit_us = match condition.latency_limit_us() {
-                Some(limit_us) => limit_us,
-                None => {
-                    let baseline = Condition {
-                        selector: Selector::Baseline,
-                        ..condition.clone()
-                    };
-                    (baseline.figure(sample)? * (1.0 + condition.value)) as u64
-                }
-            };
-            Some(sample.measured.above(arm, limit_us))
-        }
-        Metric::ErrorRate
-        | Metric::Availability
-        | Metric::Abandoned
-        | Metric::Uptime
-        | Metric::Throughput
-        | Metric::Incidents
-        | Metric::SegmentVariance
-        | Metric::Regression(_)
-        | Metric::Signal(_) => None,
-    }
 }

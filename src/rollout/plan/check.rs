@@ -17,6 +17,11 @@ use crate::rollout::weight::Weight;
 /// Nothing shorter can be told apart by a gate that looks four times a second.
 const SHORTEST: Duration = Duration::from_secs(1);
 
+/// A false alarm in every second rollout is no alarm.
+const MOST_ALPHA: f64 = 0.5;
+/// A canary that fails a hundred times as often is not well by any margin.
+const MOST_MARGIN: f64 = 100.0;
+
 /// Collects faults under a path.
 struct Faults(Vec<PlanFault>);
 
@@ -108,6 +113,18 @@ fn check_gate(parts: &PlanParts, faults: &mut Faults) {
             "gate.speed",
             format!("{} is not a number above 0", gate.speed),
         );
+    }
+    let evidence = &gate.evidence;
+    if !(evidence.alpha > 0.0 && evidence.alpha <= MOST_ALPHA) {
+        let why = format!("{} is not above 0 and at most {MOST_ALPHA}", evidence.alpha);
+        faults.add("gate.alpha", why);
+    }
+    if !(1.0..=MOST_MARGIN).contains(&evidence.odds_margin) {
+        let why = format!(
+            "{} is not between 1 and {MOST_MARGIN}",
+            evidence.odds_margin
+        );
+        faults.add("gate.odds_margin", why);
     }
     if gate.min_segment_requests == 0 {
         faults.add(
@@ -254,6 +271,9 @@ fn lists(stage: &Stage) -> [(&'static str, List, &Vec<Condition>); 3] {
 
 fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut Faults) {
     let mut add = |why: &str| faults.add(path, format!("{condition}: {why}"));
+    if condition.regression().is_some() && matches!(list, List::Advance | List::Tripwire) {
+        add("evidence belongs to `hold` and `rollback`");
+    }
     if list == List::Advance && !condition.sustained.is_zero() {
         add("`for` says how long a breach must last; a criterion takes `over` or `throughout`");
     }
@@ -312,7 +332,7 @@ impl Faults {
 mod tests {
     use super::*;
     use crate::rollout::name::{PoolName, RolloutName, StageName};
-    use crate::rollout::plan::{GateParts, Identity, OnSuccess};
+    use crate::rollout::plan::{EvidenceParts, GateParts, Identity, Mode, OnSuccess};
     use crate::rollout::schedule::Schedule;
 
     pub(super) fn conditions(texts: &[&str]) -> Vec<Condition> {
@@ -363,6 +383,8 @@ mod tests {
                 min_segment_requests: 100,
                 max_failed_segments: 2,
                 tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
+                evidence: EvidenceParts::default(),
+                mode: Mode::Rollout,
                 speed: 1.0,
             },
             signals: Vec::new(),
@@ -550,6 +572,28 @@ mod tests {
                 "tells no segments apart",
             );
         }
+        check(
+            |p| p.stages[0].advance[0] = Condition::parse("regression(any)").expect("evidence"),
+            "stages[0].advance[0]",
+            "belongs to `hold` and `rollback`",
+        );
+        check(
+            |p| p.gate.tripwire = Condition::parse("regression(any)").ok(),
+            "gate.tripwire",
+            "belongs to `hold` and `rollback`",
+        );
+        check(|p| p.gate.evidence.alpha = 0.0, "gate.alpha", "above 0");
+        check(|p| p.gate.evidence.alpha = 0.51, "gate.alpha", "at most");
+        check(
+            |p| p.gate.evidence.odds_margin = 0.99,
+            "gate.odds_margin",
+            "between",
+        );
+        check(
+            |p| p.gate.evidence.odds_margin = f64::NAN,
+            "gate.odds_margin",
+            "between",
+        );
         check(
             |p| p.gate.tripwire = Condition::parse("error_rate > 101%").ok(),
             "gate.tripwire",

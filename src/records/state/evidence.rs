@@ -1,0 +1,319 @@
+//! The evidence of a run as bytes: every number bit for bit, sets of learners by the gaps between their marks.
+//!
+//! One fixed order, no names. A page of marks is written mark by mark while that is shorter than the page itself.
+
+use super::super::compact::{DecodeError, Reader, put};
+use crate::rollout::evidence::{
+    Absolute, Edge, Erred, Evidence, Fault, Latency, Limit, Marks, Minute, PAGE_PLACES, PAGE_WORDS,
+    PLACES, Recent, Track,
+};
+use crate::rollout::slot::LATENCY_EDGES;
+use crate::rollout::stats::Onset;
+use crate::rollout::time::{Now, Timestamp, WallTime};
+
+/// A gap takes a byte or two; a whole page takes 512.
+const SPARSE: usize = 300;
+/// Alternatives of one process at most; there are nine.
+const MOST_ALTERNATIVES: usize = 64;
+
+type Decoded<T> = Result<T, DecodeError>;
+
+pub(super) fn encode(evidence: &Evidence) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, evidence.began.mono.as_millis());
+    out.extend_from_slice(&evidence.began.wall.as_unix_millis().to_be_bytes());
+    put(&mut out, evidence.restarts);
+    put(&mut out, evidence.blocks);
+    put(&mut out, evidence.learners);
+    put_track(&mut out, &evidence.errors);
+    put_track(&mut out, &evidence.client_errors);
+    put_latency(&mut out, &evidence.latency);
+    put(&mut out, evidence.absolute.len() as u64);
+    for absolute in &evidence.absolute {
+        put_absolute(&mut out, absolute);
+    }
+    put_onset(&mut out, &evidence.requests);
+    out
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Decoded<Evidence> {
+    let mut reader = Reader::new(bytes);
+    let r = &mut reader;
+    let evidence = Evidence {
+        began: Now {
+            mono: timestamp(r)?,
+            wall: WallTime::from_unix_millis(i64::from_be_bytes(eight(r)?)),
+        },
+        restarts: r.number()?,
+        blocks: r.number()?,
+        learners: r.number()?,
+        errors: track(r)?,
+        client_errors: track(r)?,
+        latency: latency(r)?,
+        absolute: many(r, absolute)?,
+        requests: onset(r)?,
+    };
+    reader.end()?;
+    Ok(evidence)
+}
+
+// === out ===
+
+fn put_track(out: &mut Vec<u8>, track: &Track) {
+    put_onset(out, &track.onset);
+    put_erred(out, &track.erred);
+}
+
+fn put_onset(out: &mut Vec<u8>, onset: &Onset) {
+    put(out, onset.t);
+    put(out, onset.s.len() as u64);
+    for s in &onset.s {
+        out.extend_from_slice(&s.to_bits().to_be_bytes());
+    }
+}
+
+fn put_erred(out: &mut Vec<u8>, erred: &Erred) {
+    put(out, erred.began.map_or(0, |began| began.as_millis() + 1));
+    put_all(out, &erred.failing);
+    put(out, erred.minute.began.as_millis());
+    put_all(out, &erred.minute.active);
+    put_all(out, &erred.minute.marked);
+    put_marks(out, &erred.current);
+    put_marks(out, &erred.previous);
+}
+
+fn put_marks(out: &mut Vec<u8>, marks: &Marks) {
+    put(out, marks.pages().count() as u64);
+    for (number, page) in marks.pages() {
+        put(out, number as u64);
+        let places: Vec<u32> = places(page).collect();
+        if places.len() > SPARSE {
+            put(out, 0);
+            for word in page {
+                out.extend_from_slice(&word.to_be_bytes());
+            }
+            continue;
+        }
+        put(out, places.len() as u64);
+        let mut last = 0;
+        for place in places {
+            put(out, u64::from(place - last));
+            last = place;
+        }
+    }
+}
+
+fn put_latency(out: &mut Vec<u8>, latency: &Latency) {
+    put(out, latency.seen);
+    put_all(out, &latency.over);
+    put(out, latency.edges.len() as u64);
+    for edge in &latency.edges {
+        out.push(edge.edge);
+        put_track(out, &edge.track);
+    }
+}
+
+fn put_absolute(out: &mut Vec<u8>, absolute: &Absolute) {
+    match absolute.limit.fault {
+        Fault::Error => out.push(0),
+        Fault::Unavailable => out.push(1),
+        Fault::Slower(limit_us) => {
+            out.push(2);
+            put(out, limit_us);
+        }
+    }
+    out.extend_from_slice(&absolute.limit.p0.to_bits().to_be_bytes());
+    put_onset(out, &absolute.onset);
+    put_erred(out, &absolute.erred);
+    put(out, absolute.baseline.len() as u64);
+    for recent in &absolute.baseline {
+        put(out, recent.start.as_millis());
+        put(out, recent.faulty);
+        put(out, recent.learners);
+    }
+}
+
+fn put_all(out: &mut Vec<u8>, numbers: &[u64]) {
+    for &number in numbers {
+        put(out, number);
+    }
+}
+
+fn places(page: &[u64; PAGE_WORDS]) -> impl Iterator<Item = u32> {
+    let words = page.iter().zip((0..PAGE_PLACES).step_by(64));
+    words.flat_map(|(word, from)| {
+        (0..64)
+            .filter(move |bit| word >> bit & 1 == 1)
+            .map(move |bit| from + bit)
+    })
+}
+
+// === in ===
+
+fn track(reader: &mut Reader<'_>) -> Decoded<Track> {
+    Ok(Track {
+        onset: onset(reader)?,
+        erred: erred(reader)?,
+    })
+}
+
+fn onset(reader: &mut Reader<'_>) -> Decoded<Onset> {
+    let t = reader.number()?;
+    let width = reader.count()?;
+    if width > MOST_ALTERNATIVES {
+        return Err(DecodeError::Range("the number of alternatives"));
+    }
+    let s: Vec<f64> = (0..width).map(|_| float(reader)).collect::<Decoded<_>>()?;
+    if !s.iter().all(|s| s.is_finite()) {
+        return Err(DecodeError::Range("a logarithm"));
+    }
+    Ok(Onset { t, s })
+}
+
+fn erred(reader: &mut Reader<'_>) -> Decoded<Erred> {
+    Ok(Erred {
+        began: reader.number()?.checked_sub(1).map(Timestamp::from_millis),
+        failing: all(reader)?,
+        minute: Minute {
+            began: timestamp(reader)?,
+            active: all(reader)?,
+            marked: all(reader)?,
+        },
+        current: marks(reader)?,
+        previous: marks(reader)?,
+    })
+}
+
+fn marks(reader: &mut Reader<'_>) -> Decoded<Marks> {
+    let mut marks = Marks::default();
+    for _ in 0..reader.count()? {
+        let page = reader.number()?;
+        let pages = u64::from(PLACES / PAGE_PLACES);
+        let page = u32::try_from(page).map_err(|_| DecodeError::Range("a page"))?;
+        if u64::from(page) >= pages {
+            return Err(DecodeError::Range("a page"));
+        }
+        let from = page * PAGE_PLACES;
+        match reader.number()? {
+            0 => {
+                let mut words = [0; PAGE_WORDS];
+                for word in &mut words {
+                    *word = u64::from_be_bytes(eight(reader)?);
+                }
+                places(&words).for_each(|place| marks.insert(from + place));
+            }
+            count => {
+                let mut place = 0;
+                for _ in 0..count {
+                    place += reader.number()?;
+                    if place >= u64::from(PAGE_PLACES) {
+                        return Err(DecodeError::Range("a mark"));
+                    }
+                    marks.insert(from + place as u32);
+                }
+            }
+        }
+    }
+    Ok(marks)
+}
+
+fn latency(reader: &mut Reader<'_>) -> Decoded<Latency> {
+    Ok(Latency {
+        seen: reader.number()?,
+        over: all::<LATENCY_EDGES>(reader)?,
+        edges: many(reader, |reader| {
+            Ok(Edge {
+                edge: reader.byte()?,
+                track: track(reader)?,
+            })
+        })?,
+    })
+}
+
+fn absolute(reader: &mut Reader<'_>) -> Decoded<Absolute> {
+    let fault = match reader.byte()? {
+        0 => Fault::Error,
+        1 => Fault::Unavailable,
+        2 => Fault::Slower(reader.number()?),
+        _ => return Err(DecodeError::Range("a fault")),
+    };
+    let p0 = float(reader)?;
+    Ok(Absolute {
+        limit: Limit { fault, p0 },
+        onset: onset(reader)?,
+        erred: erred(reader)?,
+        baseline: many(reader, |reader| {
+            Ok(Recent {
+                start: timestamp(reader)?,
+                faulty: reader.number()?,
+                learners: reader.number()?,
+            })
+        })?
+        .into(),
+    })
+}
+
+fn many<T>(
+    reader: &mut Reader<'_>,
+    mut one: impl FnMut(&mut Reader<'_>) -> Decoded<T>,
+) -> Decoded<Vec<T>> {
+    let count = reader.count()?;
+    (0..count).map(|_| one(reader)).collect()
+}
+
+fn all<const N: usize>(reader: &mut Reader<'_>) -> Decoded<[u64; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = reader.number()?;
+    }
+    Ok(numbers)
+}
+
+fn timestamp(reader: &mut Reader<'_>) -> Decoded<Timestamp> {
+    reader.number().map(Timestamp::from_millis)
+}
+
+fn float(reader: &mut Reader<'_>) -> Decoded<f64> {
+    Ok(f64::from_bits(u64::from_be_bytes(eight(reader)?)))
+}
+
+fn eight(reader: &mut Reader<'_>) -> Decoded<[u8; 8]> {
+    reader.take(8)?.try_into().map_err(|_| DecodeError::Short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_come_back_sparse_and_dense() {
+        let mut marks = Marks::default();
+        for place in [0, 1, 4095, 4096, PLACES - 1] {
+            marks.insert(place);
+        }
+        // A page beyond the sparse form.
+        (0..2048).for_each(|place| marks.insert(40_960 + 2 * place));
+        let mut bytes = Vec::new();
+        put_marks(&mut bytes, &marks);
+        assert!(bytes.len() < 560, "{} bytes", bytes.len());
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(super::marks(&mut reader), Ok(marks));
+        assert_eq!(reader.end(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused() {
+        let mut bytes = Vec::new();
+        for number in [1, 1024, 1, 0] {
+            put(&mut bytes, number);
+        }
+        let refused = marks(&mut Reader::new(&bytes));
+        assert_eq!(refused, Err(DecodeError::Range("a page")));
+        let mut bytes = Vec::new();
+        for number in [1, 0, 2, 4000, 96] {
+            put(&mut bytes, number);
+        }
+        let refused = marks(&mut Reader::new(&bytes));
+        assert_eq!(refused, Err(DecodeError::Range("a mark")));
+    }
+}

@@ -41,6 +41,7 @@ fn live(routes: usize) -> Arc<Live> {
         latency_limits_us: vec![200_000],
         patience: Duration::from_secs(1),
         failover_after: None,
+        injection: None,
     };
     let telemetry = Telemetry::new();
     Live::new(Table::build(

@@ -15,6 +15,7 @@ use crate::control::{self, Control};
 use crate::live::{Live, Table};
 use crate::proxy::{self, ProxyParts, Workers};
 use crate::shutdown::{self, Stage, Trigger, Watched};
+use crate::signals;
 use crate::store::lock::{LockError, OwnerLock};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -32,6 +33,7 @@ pub struct App {
     control: Control,
     admin: Admin,
     probes: Watched,
+    signals: Watched,
     store: Option<Store>,
     trigger: Trigger,
     _lock: Option<OwnerLock>,
@@ -99,6 +101,7 @@ impl App {
             Some(why) => Err(why),
         };
         let store = opened.as_ref().ok().map(|(store, _)| store.clone());
+        let (sources, signals) = signals::start(&config, shutdown.clone())?;
         let control = control::start(control::Parts {
             config: config.clone(),
             config_path: path,
@@ -106,6 +109,7 @@ impl App {
             telemetry: Arc::clone(&telemetry),
             store: opened,
             reports,
+            signals: sources,
             shutdown: shutdown.clone(),
         })
         .map_err(|why| match why {
@@ -141,6 +145,7 @@ impl App {
             control,
             admin,
             probes,
+            signals,
             store,
             trigger,
             _lock: lock,
@@ -178,6 +183,7 @@ impl App {
             () = self.control.ended() => Ended("control"),
             () = self.admin.ended() => Ended("admin"),
             () = self.probes.ended() => Ended("probes"),
+            () = self.signals.ended() => Ended("signals"),
         }
     }
 
@@ -197,7 +203,12 @@ impl App {
     }
 
     fn join(self) {
-        let calm = [self.admin.join(), self.probes.join(), self.control.join()];
+        let calm = [
+            self.admin.join(),
+            self.probes.join(),
+            self.signals.join(),
+            self.control.join(),
+        ];
         if let Some(store) = self.store {
             store.close(STORE_PATIENCE);
         }

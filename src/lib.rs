@@ -10,12 +10,14 @@
 //! | [`records`] | the published JSON forms | reads or writes a file |
 //! | [`telemetry`] | what requests count | judges a number |
 //! | [`upstream`] | pools, endpoints, health, connections | chooses an arm |
+//! | [`signals`] | sources of figures from outside | decides |
 //! | [`live`] | the one table that the data path reads | |
 //! | [`proxy`] | the data path, in the order a request meets it | knows control, store, admin |
 //! | [`store`] | journal, state, samples, deployment logs | decides |
 //! | [`control`] | the gates' driver, the only writer of `live` | sees a request |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
 //! | [`report`] | records as text | computes what is not in them |
+//! | [`simulate`] | a plan under a virtual clock in a seeded world | touches a socket or a file |
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
 //! | [`app`] | builds, starts and stops all of it | |
 //! | [`cli`] | what is typed | |
@@ -34,6 +36,8 @@ pub mod records;
 pub mod report;
 pub mod rollout;
 pub mod shutdown;
+pub mod signals;
+pub mod simulate;
 pub mod store;
 pub mod stub;
 pub mod telemetry;

@@ -18,6 +18,7 @@ use serin::config;
 use serin::control::{self, Control};
 use serin::live::{Live, Table};
 use serin::shutdown::{self, Stage, Trigger};
+use serin::signals;
 use serin::store::{Settings, Store};
 use serin::telemetry::Telemetry;
 
@@ -86,7 +87,9 @@ impl House {
         let (stop, shutdown) = shutdown::channel();
         let telemetry = Telemetry::new();
         let live = Live::new(Table::build(&config, &BTreeMap::new(), &telemetry, None));
+        let (sources, _) = signals::start(&config, shutdown.clone()).expect("a thread");
         let control = control::start(control::Parts {
+            signals: sources,
             config,
             config_path: file.clone(),
             live,
@@ -598,9 +601,10 @@ fn every_refusal_is_a_problem_document() {
         ("PUT", "/api/rollouts/analyzer/freeze", "", 501),
         ("PUT", "/api/rollouts/analyzer/segments/eu", "", 501),
         ("GET", "/api/rollouts/analyzer/samples", "", 501),
-        ("POST", "/api/signals", "", 501),
-        ("POST", "/api/outcomes", "", 501),
-        ("POST", "/api/rehearsals", "", 501),
+        ("POST", "/api/signals", "", 422),
+        ("POST", "/api/outcomes", "{}", 422),
+        ("POST", "/api/rehearsals", "{}", 409),
+        ("POST", "/api/rehearsals", "{\"share\": \"150%\"}", 422),
     ] {
         let body = if status == 413 {
             format!("{body}x")

@@ -6,4 +6,5 @@ mod config {
     mod differences;
     mod faults;
     mod schema;
+    mod signals;
 }

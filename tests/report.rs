@@ -45,6 +45,7 @@ fn judged(
         purpose,
         condition: Condition::parse(condition).expect(condition),
         figure: Some(figure),
+        interval: None,
         baseline: Some(0.0005),
         requests,
         window: Duration::from_secs(60),
@@ -165,6 +166,8 @@ fn figures(requests: u64, errors: u64) -> ArmFigures {
 
 fn status(phase: Phase, ended: Option<Now>) -> Status {
     Status {
+        signals: Vec::new(),
+        outcomes: Vec::new(),
         at: at(8_000_000),
         phase,
         run: 1,

@@ -14,7 +14,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["rollout", "clock"]),
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
+    ("simulate", &["records", "report", "rollout"]),
     ("stub", &["clock", "shutdown"]),
+    ("signals", &["config", "rollout", "clock", "shutdown"]),
     (
         "upstream",
         &["config", "rollout", "telemetry", "clock", "shutdown"],
@@ -40,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "records",
             "report",
+            "signals",
             "config",
             "rollout",
             "clock",
@@ -73,6 +76,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "report",
             "rollout",
             "shutdown",
+            "signals",
             "store",
             "stub",
             "telemetry",
@@ -82,7 +86,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "app", "config", "rollout", "records", "admin", "stub", "report", "clock", "shutdown",
+            "app", "config", "rollout", "records", "admin", "simulate", "stub", "report", "clock",
+            "shutdown",
         ],
     ),
 ];

@@ -129,21 +129,26 @@ impl Query {
 
     /// The rollout of `?rollout=R`, which may be left out where there is one.
     pub(super) fn rollout(&self, app: &App) -> Result<Arc<RolloutView>, Problem> {
-        if let Some(name) = self.text("rollout")? {
-            return named(app, name);
-        }
-        let rollouts = app.control.rollouts();
-        let mut views = rollouts.values();
-        match (views.next(), views.next()) {
-            (Some(only), None) => Ok(Arc::clone(only)),
-            (None, _) => Err(Problem::not_found("no rollout is configured")),
-            (Some(_), Some(_)) => {
-                let names: Vec<&str> = rollouts.keys().map(|name| name.as_str()).collect();
-                Err(Problem::invalid(format!(
-                    "say which: ?rollout= one of {}",
-                    names.join(", ")
-                )))
-            }
+        named_or_only(app, self.text("rollout")?)
+    }
+}
+
+/// The rollout of this name, or the only one there is.
+pub(super) fn named_or_only(app: &App, name: Option<&str>) -> Result<Arc<RolloutView>, Problem> {
+    if let Some(name) = name {
+        return named(app, name);
+    }
+    let rollouts = app.control.rollouts();
+    let mut views = rollouts.values();
+    match (views.next(), views.next()) {
+        (Some(only), None) => Ok(Arc::clone(only)),
+        (None, _) => Err(Problem::not_found("no rollout is configured")),
+        (Some(_), Some(_)) => {
+            let names: Vec<&str> = rollouts.keys().map(|name| name.as_str()).collect();
+            Err(Problem::invalid(format!(
+                "say which: rollout is one of {}",
+                names.join(", ")
+            )))
         }
     }
 }

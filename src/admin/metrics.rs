@@ -1,5 +1,7 @@
 //! `GET /metrics`: the counters of the data path, and how rollouts, pools and the store stand.
 
+mod outside;
+
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,6 +24,7 @@ pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
     let views: Vec<&RolloutView> = rollouts.values().map(|view| &**view).collect();
     state(&views, &mut out);
     figures(&views, &mut out);
+    outside::show(&views, &mut out);
     pools(&app.control.pools(), &mut out);
     ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], out.finish())
 }

@@ -8,6 +8,7 @@
 //! | `rollouts` | `GET /api/rollouts[/R]`, `POST /api/rollouts/R/ACTION` |
 //! | `incidents`, `pins` | `POST` `DELETE …/incidents`, `PUT` `DELETE …/pins/ID` |
 //! | `events`, `report` | `GET …/events` as JSON or stream, `GET …/report` |
+//! | `signals` | `POST /api/signals` `/api/outcomes` |
 //! | `assign`, `pools`, `reload` | `GET /api/assign`, `GET /api/pools`, `POST …/drain` `undrain`, `POST /api/reload` |
 //! | `page` | `GET /`, `GET /api/openapi.json`, and what is not in this version |
 //!
@@ -25,11 +26,13 @@ mod page;
 mod pins;
 mod pools;
 mod problem;
+mod rehearsals;
 mod reload;
 mod report;
 mod rollouts;
 mod routes;
 mod server;
+mod signals;
 mod weights;
 pub mod wire;
 

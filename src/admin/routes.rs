@@ -10,8 +10,8 @@ use axum::routing::{MethodFilter, on};
 
 use super::problem::Problem;
 use super::{
-    assign, events, guard, health, incidents, metrics, page, pins, pools, reload, report, rollouts,
-    weights,
+    assign, events, guard, health, incidents, metrics, page, pins, pools, rehearsals, reload,
+    report, rollouts, signals, weights,
 };
 use crate::control::{Handle, Verb};
 use crate::shutdown::Shutdown;
@@ -114,7 +114,10 @@ pub(super) fn all() -> Routes {
             "/api/pools/{pool}/endpoints/{endpoint}/undrain",
             pools::undrain,
         )
+        .on(Method::POST, "/api/signals", signals::push)
+        .on(Method::POST, "/api/outcomes", signals::outcomes)
         .on(Method::POST, "/api/reload", reload::reload)
+        .on(Method::POST, "/api/rehearsals", rehearsals::start)
         .on(Method::GET, "/api/openapi.json", page::openapi);
     later(actions(routes))
 }
@@ -146,9 +149,6 @@ fn later(routes: Routes) -> Routes {
         (Method::DELETE, "/api/rollouts/{rollout}/freeze"),
         (Method::PUT, "/api/rollouts/{rollout}/segments/{segment}"),
         (Method::GET, "/api/rollouts/{rollout}/samples"),
-        (Method::POST, "/api/signals"),
-        (Method::POST, "/api/outcomes"),
-        (Method::POST, "/api/rehearsals"),
     ];
     calls.into_iter().fold(routes, |routes, (method, path)| {
         routes.on(method, path, page::not_in_this_version)

@@ -2,6 +2,8 @@
 //!
 //! Shared with the command line. Bodies refuse what they do not know, so that a typing error changes nothing.
 
+pub mod outside;
+
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
@@ -24,6 +26,40 @@ pub struct ActionBody {
 #[serde(deny_unknown_fields)]
 pub struct IncidentBody {
     pub summary: String,
+}
+
+/// Body of `POST /api/rehearsals`. What is left out is the client's rehearsal: 800 ms on half of canary's requests,
+/// over within 2 minutes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RehearsalBody {
+    /// May be left out where there is one rollout.
+    pub rollout: Option<String>,
+    pub fault: RehearsalKind,
+    /// A duration, of the fault `latency`.
+    pub latency: Option<String>,
+    /// Of canary's requests.
+    pub share: Option<String>,
+    /// A duration.
+    pub within: Option<String>,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RehearsalKind {
+    #[default]
+    Latency,
+    Errors,
+    Resets,
+}
+
+/// Answer of `POST /api/rehearsals`: it has begun, and what comes of it is an event `rehearsal_ended` after `after`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RehearsalAnswer {
+    pub rollout: String,
+    pub fault: crate::records::rehearsal::FaultRecord,
+    pub after: u64,
 }
 
 /// Body of `PUT …/pins/ID`.

@@ -106,6 +106,7 @@ impl AnalyzerArgs {
                 refuse: false,
                 sick: self.sick,
                 slow_start: self.slow_start,
+                ..Behaviour::HEALTHY
             },
             seed: self.seed,
         }

@@ -2,6 +2,7 @@
 //!
 //! Reads the file and prints; starts nothing and asks nobody.
 
+mod detects;
 mod json;
 mod table;
 mod words;

@@ -86,12 +86,20 @@ pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
         Verdict::Unproven => "unproven",
         Verdict::NoData => "no data",
     };
+    let counted = match evaluation.metric.signal() {
+        Some(_) => "values",
+        None => "requests",
+    };
     let mut line = format!(
-        "{verdict:<9} {:<44} {:>9} of {} requests",
+        "{verdict:<9} {:<44} {:>9} of {} {counted}",
         evaluation.condition,
         value(evaluation.figure, evaluation.unit),
         evaluation.requests
     );
+    if let Some([low, high]) = evaluation.interval {
+        let bound = |bound| value(Some(bound), evaluation.unit);
+        line.push_str(&format!(", {} to {}", bound(low), bound(high)));
+    }
     if let Some(breached) = evaluation.breached_for_ms {
         line.push_str(&format!(", breached for {}", span(breached)));
     }

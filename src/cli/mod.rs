@@ -9,9 +9,13 @@ pub mod assign;
 pub mod check;
 mod client;
 mod demo;
+pub mod evidence;
 mod figures;
+mod rehearse;
+pub mod replay;
 mod report;
 mod run;
+mod simulate;
 mod status;
 mod wait;
 mod weights;
@@ -31,11 +35,7 @@ const LATER: &[&str] = &[
     "reject",
     "freeze",
     "unfreeze",
-    "simulate",
-    "replay",
-    "evidence",
     "preflight",
-    "rehearse",
 ];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
@@ -76,10 +76,18 @@ enum Command {
     Weights(weights::WeightsArgs),
     /// Waits until a rollout has ended in a certain way, for pipelines
     Wait(wait::WaitArgs),
+    /// Injects faults into canary's requests and times the rollback; refused unless enabled
+    Rehearse(rehearse::RehearseArgs),
     /// The report of the present or last run
     Report(report::ReportArgs),
     /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
     Assign(assign::AssignArgs),
+    /// The plan under a virtual clock: its decisions, or what many runs say together
+    Simulate(simulate::SimulateArgs),
+    /// A recorded rollout through the gate; fails where a decision differs
+    Replay(replay::ReplayArgs),
+    /// The gate's arithmetic on numbers you give it: failures against a limit, or blocks of both arms
+    Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
     Analyzer(analyzer::AnalyzerArgs),
 }
@@ -113,9 +121,26 @@ pub fn run() -> ExitCode {
         Command::Abort(args) => actions::run("abort", &args),
         Command::Weights(args) => weights::run(&args),
         Command::Wait(args) => wait::run(&args),
+        Command::Rehearse(args) => rehearse::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Assign(args) => {
             return assign::run(
+                &args,
+                &mut std::io::stdin().lock(),
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Replay(args) => {
+            return replay::run(
+                &args,
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Evidence(args) => {
+            return evidence::run(
                 &args,
                 &mut std::io::stdin().lock(),
                 &mut std::io::stdout().lock(),

@@ -30,6 +30,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         pools,
         routes,
         rollouts,
+        rehearsals: file.rehearsal.enabled,
     })
 }
 
@@ -122,5 +123,6 @@ fn state(raw: raw::State) -> State {
         path: raw.path,
         deployment_logs: raw.deployment_logs,
         retention: raw.retention.0,
+        record_inputs: raw.record_inputs,
     }
 }

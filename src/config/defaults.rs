@@ -14,6 +14,13 @@ const KIB: u64 = 1024;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 
+/// What Prometheus itself scrapes at: more often tells little more.
+pub(super) const SIGNAL_INTERVAL: Duration = Duration::from_secs(15);
+/// A source that takes longer would be read late the next time as well.
+pub(super) const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where everybody has it.
+pub(super) const SIGNAL_PATH: &str = "/metrics";
+
 /// Loopback, so that nothing is open to a network before somebody says so.
 pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Loopback: the admin port needs no token there.

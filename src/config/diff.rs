@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::amount::format_size;
-use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Target, Token};
+use super::{Admin, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target, Token};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
 
@@ -54,6 +54,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff.settings(Area::Admin, "", &admin(&old.admin), &admin(&new.admin));
     diff.tokens(&old.admin.tokens, &new.admin.tokens);
     diff.settings(Area::State, "", &state(old), &state(new));
+    diff.settings(
+        Area::Rollouts,
+        "rehearsal.",
+        &rehearsal(old),
+        &rehearsal(new),
+    );
     diff.names(Area::Pools, "pool", &old.pools, &new.pools);
     for (name, old, new) in common(&old.pools, &new.pools) {
         diff.endpoints(name.as_str(), old, new);
@@ -82,6 +88,10 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         );
     }
     diff
+}
+
+fn rehearsal(config: &Config) -> Settings {
+    vec![("enabled", config.rehearsals.to_string())]
 }
 
 // === impl Diff ===
@@ -223,6 +233,10 @@ fn fixed(config: &Config) -> Settings {
             "state.deployment_logs",
             format!("{:?}", config.state.deployment_logs),
         ),
+        (
+            "state.record_inputs",
+            config.state.record_inputs.to_string(),
+        ),
     ]
 }
 
@@ -333,6 +347,11 @@ fn route(route: &Route) -> Settings {
     ]
 }
 
+fn signals(signals: &[Signal]) -> String {
+    let said: Vec<String> = signals.iter().map(Signal::to_string).collect();
+    format!("[{}]", said.join(", "))
+}
+
 /// What is not part of the plan, and so applies at once.
 fn rollout(rollout: &Rollout) -> Settings {
     let learner: Vec<String> = rollout
@@ -355,5 +374,6 @@ fn rollout(rollout: &Rollout) -> Settings {
         ("error_statuses", format!("{:?}", rollout.error_statuses)),
         ("max_segments", rollout.max_segments.to_string()),
         ("stream_grace", format_duration(rollout.stream_grace)),
+        ("signals", signals(&rollout.signals)),
     ]
 }

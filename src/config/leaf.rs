@@ -13,10 +13,11 @@ use toml::de::DeValue;
 
 use super::amount::{Share, Size};
 use super::form::{Form, NameForm, Reading};
+use super::signals::parse_url;
 use super::source::parse_host;
 use super::{HostPattern, LearnerSource, Role};
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, StageName};
+use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
 use crate::rollout::time::{format_duration, parse_duration};
 
 /// A duration above zero: a wait that would end before it began is a mistake.
@@ -38,6 +39,10 @@ pub(super) struct TokenName(pub(super) String);
 /// A host by its name, in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostName(pub(super) String);
+
+/// An address that a signal is read from, with its placeholders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HttpUrl(pub(super) String);
 
 /// The SHA-256 of a token in 64 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +94,10 @@ text_forms! {
         parse_endpoint, |endpoint| endpoint.0.clone();
     UrlPath, "url_path", "a path like \"/health\"", "/[^?#\\s]*",
         parse_url_path, |path| path.0.clone();
+    SignalName, "signal_name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,47}",
+        |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
+    HttpUrl, "http_url", "an address like \"http://prometheus:9090\"", "http://[^@\\s/?#][^@\\s]*",
+        |text| parse_url(text).map(Self), |url| url.0.clone();
     HostPattern, "host", "a host like \"example.org\" or \"*.example.org\"", "(\\*\\.)?[A-Za-z0-9_.-]+|\\[[0-9A-Fa-f:.]+\\]",
         parse_host, ToString::to_string;
     LearnerSource, "learner_source", "a source like \"header:x-learner-id\"", "header:.+|cookie:.+|query:.+|client_ip|random",

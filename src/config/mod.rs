@@ -20,6 +20,8 @@ mod raw;
 mod rollouts;
 mod routes;
 mod schema;
+mod selector;
+mod signals;
 mod source;
 mod table;
 mod tokens;
@@ -41,6 +43,8 @@ pub use diff::{Area, Change, Diff, diff};
 pub use load::{load, parse};
 pub use pinned::pinned;
 pub use schema::schema;
+pub use selector::{Query, Selector};
+pub use signals::{OverEndpoints, Signal, SignalSource};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +56,8 @@ pub struct Config {
     /// As written; the most specific match wins (exact host, then the longest wildcard, then none; then the longest path).
     pub routes: Vec<Route>,
     pub rollouts: BTreeMap<RolloutName, Rollout>,
+    /// Whether faults may be injected into canary's requests.
+    pub rehearsals: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +145,8 @@ pub struct State {
     pub path: PathBuf,
     pub deployment_logs: PathBuf,
     pub retention: Duration,
+    /// Whether a run's inputs are kept for `serin replay`.
+    pub record_inputs: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -237,6 +245,8 @@ pub struct Rollout {
     pub error_statuses: Vec<u16>,
     pub max_segments: usize,
     pub stream_grace: Duration,
+    /// How the sources of the plan's signals are asked; applies at once.
+    pub signals: Vec<Signal>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

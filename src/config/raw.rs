@@ -14,12 +14,14 @@ use super::amount::{Share, Size};
 use super::defaults;
 use super::form::{Accepted, Count, Entries, Named, OrFalse, Reading};
 use super::header::Headers;
-use super::leaf::{Endpoint, HostName, Sha256Hex, TokenName, UrlPath, Wait};
+use super::leaf::{Endpoint, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath, Wait};
 use super::table::table;
-use super::word::{FailureKind, Fallback, Listen, Mode, Protocol};
+use super::word::{
+    Agg, FailureKind, Fallback, Listen, Mode, Protocol, SignalKindWord, UnprovenWord,
+};
 use super::{Balance, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, StageName};
+use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
 use crate::rollout::plan::{OnFailure, OnSuccess};
 use crate::rollout::weight::Weight;
 
@@ -49,7 +51,10 @@ table! {
 table! {
     /// Drills of a rollback.
     Rehearsal {
-        later { enabled = Accepted::Bool(false), }
+        has {
+            /// Whether faults may be injected into canary's requests.
+            enabled: bool = false,
+        }
     }
 }
 
@@ -180,6 +185,8 @@ table! {
             deployment_logs: PathBuf = PathBuf::from(defaults::DEPLOYMENT_LOGS),
             /// How long history is kept.
             retention: Wait = Wait(defaults::RETENTION),
+            /// Whether a run's inputs are kept beside its deployment log, for `serin replay`.
+            record_inputs: bool = true,
         }
     }
 }
@@ -321,8 +328,42 @@ table! {
             gate: Gate = Gate::default(),
             /// What the rollout is for.
             mode: Mode = Mode::Rollout,
+            /// Figures from outside that conditions may name.
+            signals: Vec<Signal> = Vec::new(),
         }
-        later { signals, stabilization, }
+        later { stabilization, }
+    }
+}
+
+table! {
+    /// A figure that the proxy cannot see. Which keys it takes depends on its source.
+    Signal {
+        needs {
+            /// What conditions name it by.
+            name: SignalName,
+            /// Where it comes from.
+            source: SignalKindWord,
+        }
+        may {
+            /// Of Prometheus, or of the JSON document; {pool} and {arm} are filled in.
+            url: HttpUrl,
+            /// PromQL, a JSON pointer, or series of a scrape; {pool} and {arm} are filled in.
+            query: String,
+            /// What is scraped from each endpoint; /metrics if absent.
+            path: UrlPath,
+            /// The scraped series are counters: their growth per second is meant.
+            rate: bool,
+            /// One figure from those of the endpoints.
+            agg: Agg,
+            /// From one reading to the next, 15s if absent; older than three of them is no data.
+            interval: Wait,
+            /// How long a reading may take, 5s if absent.
+            timeout: Wait,
+        }
+        has {
+            /// Whether a criterion that is unproven lets the stage go on.
+            unproven: UnprovenWord = UnprovenWord::Extend,
+        }
     }
 }
 

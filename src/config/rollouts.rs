@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::check::usize_of;
 use super::faults::{Faults, join};
-use super::form::{Named, OrFalse};
+use super::form::{Named, OrFalse, nearest};
 use super::routes::check_pool;
 use super::word::FailureKind;
-use super::{Failover, LearnerSource, Rollout, raw};
+use super::{Failover, LearnerSource, Rollout, Signal, raw, signals};
+use crate::rollout::condition::Metric;
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::rollout::plan::{GateParts, Identity, Plan, PlanFault, PlanParts, Stage};
+use crate::rollout::signal::REVENUE_IMPACT;
 use crate::rollout::weight::Weight;
 
 /// Checks every rollout; one whose plan has faults is left out after they were added.
@@ -46,7 +48,8 @@ fn check_rollout(
         OrFalse::Off => None,
         OrFalse::On(source) => Some(source),
     };
-    let plan = check_plan(name, &raw, segment.as_ref(), key, faults)?;
+    let signals = signals::check(&raw.signals, key, faults);
+    let plan = check_plan(name, &raw, segment.as_ref(), &signals, key, faults)?;
     Some(Rollout {
         plan,
         learner: raw.learner,
@@ -57,6 +60,7 @@ fn check_rollout(
         error_statuses: error_statuses(&raw.error_statuses),
         max_segments: usize_of(raw.max_segments),
         stream_grace: raw.stream_grace,
+        signals,
     })
 }
 
@@ -108,6 +112,7 @@ fn check_plan(
     name: &RolloutName,
     raw: &raw::Rollout,
     segment: Option<&LearnerSource>,
+    signals: &[Signal],
     key: &str,
     faults: &mut Faults,
 ) -> Option<Plan> {
@@ -133,18 +138,35 @@ fn check_plan(
         version: raw.version.clone(),
         holdout: raw.holdout,
         gate: gate_parts(raw),
+        signals: signals.iter().map(Signal::spec).collect(),
         stages,
     };
     let found = match Plan::build(parts) {
         Ok(plan) => return Some(plan),
         Err(found) => found,
     };
-    for PlanFault { path, message } in found {
+    for PlanFault {
+        path,
+        mut message,
+        unknown,
+    } in found
+    {
+        if let Some(near) = unknown.and_then(|word| nearest_figure(&word, signals)) {
+            message.push_str(&format!("; did you mean {near:?}?"));
+        }
         if !(none_left && path == "stages") {
             faults.add(&join_path(key, &typed_path(&path, &places)), message);
         }
     }
     None
+}
+
+/// The metric or signal that a mistyped name was meant to be.
+fn nearest_figure(word: &str, signals: &[Signal]) -> Option<String> {
+    let metrics = Metric::ALL.iter().map(Metric::as_str);
+    let declared = signals.iter().map(|signal| signal.name.as_str());
+    let known: Vec<&str> = metrics.chain(declared).chain([REVENUE_IMPACT]).collect();
+    nearest(word, &known).map(str::to_owned)
 }
 
 /// Names that stand twice where one of the two stages cannot be judged with the others.

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 
 use super::form::{Accepted, Form, Reading};
 use super::table::{choices, no_choice, table};
-use super::{Balance, LogFormat, LogLevel};
+use super::{Balance, LogFormat, LogLevel, OverEndpoints};
 use crate::rollout::plan::{OnFailure, OnSuccess};
 use crate::rollout::weight::Weight;
 
@@ -57,6 +57,39 @@ pub(super) enum FailureKind {
     Status5xx,
 }
 
+/// The source of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SignalKindWord {
+    Prometheus,
+    Json,
+    Scrape,
+    Push,
+    Outcomes,
+}
+
+impl SignalKindWord {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prometheus => "prometheus",
+            Self::Json => "json",
+            Self::Scrape => "scrape",
+            Self::Push => "push",
+            Self::Outcomes => "outcomes",
+        }
+    }
+}
+
+/// One figure from those of several endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Agg(pub(super) OverEndpoints);
+
+/// What an unproven criterion does to its stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnprovenWord {
+    Extend,
+    Pass,
+}
+
 impl FailureKind {
     pub(super) const ALL: [Self; 4] = [Self::Connect, Self::Reset, Self::Timeout, Self::Status5xx];
 }
@@ -73,6 +106,15 @@ choices! { Mode { "rollout" => Mode::Rollout, } later { "aa", } }
 choices! { FailureKind {
     "connect" => FailureKind::Connect, "reset" => FailureKind::Reset, "timeout" => FailureKind::Timeout, "5xx" => FailureKind::Status5xx,
 } }
+choices! { SignalKindWord {
+    "prometheus" => SignalKindWord::Prometheus, "json" => SignalKindWord::Json, "scrape" => SignalKindWord::Scrape,
+    "push" => SignalKindWord::Push, "outcomes" => SignalKindWord::Outcomes,
+} }
+choices! { Agg {
+    "max" => Agg(OverEndpoints::Max), "avg" => Agg(OverEndpoints::Avg), "sum" => Agg(OverEndpoints::Sum),
+    "ratio" => Agg(OverEndpoints::Ratio),
+} }
+choices! { UnprovenWord { "extend" => UnprovenWord::Extend, "pass" => UnprovenWord::Pass, } }
 choices! { OnSuccess { "advance" => OnSuccess::Advance, "hold" => OnSuccess::Hold, } later { "approve", } }
 
 impl Form for Listen {

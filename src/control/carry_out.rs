@@ -12,6 +12,7 @@ use super::reload::same_plan;
 use super::settings::settings;
 use super::view::RolloutView;
 use crate::records::event::EventRecord;
+use crate::records::inputs::Recorder;
 use crate::report::sentence;
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::{Effect, Event, Refusal};
@@ -32,11 +33,11 @@ pub(super) struct Done {
 impl Driver {
     pub(super) fn carry_out(&mut self, now: Now, name: &RolloutName, effects: Vec<Effect>) -> Done {
         let mut done = Done::default();
-        let mut in_force = false;
+        let mut retreats = false;
         for effect in effects {
             match effect {
                 Effect::Publish(split) => {
-                    in_force = true;
+                    retreats |= self.is_retreat(name, &split);
                     self.publish(now, name, split);
                 }
                 Effect::Record(event) => {
@@ -45,11 +46,20 @@ impl Driver {
                     }
                     done.events.push(event);
                 }
-                Effect::Announce(event) => self.announce(name, &event, in_force),
+                Effect::Announce(event) => self.announce(name, &event, retreats),
                 Effect::Refuse(refusal) => done.refusal = Some(refusal),
             }
         }
         done
+    }
+
+    // Whether a split takes learners off canary.
+    fn is_retreat(&self, name: &RolloutName, split: &Split) -> bool {
+        let table = self.live.load();
+        let before = table
+            .find_rollout(name)
+            .map(|found| table.rollout(found).split.weight);
+        before.is_some_and(|before| split.weight < before)
     }
 
     /// Puts a split in force: every request that begins from now on goes by it.
@@ -65,9 +75,9 @@ impl Driver {
     }
 
     /// Tells the log. Readers of the history see an event once it is on disk, so that none they saw is ever missing
-    /// after a crash; at once only where its split is `in_force` already, or nothing can be written.
-    fn announce(&mut self, name: &RolloutName, event: &Event, in_force: bool) {
-        let at_once = in_force || self.journal.is_none() || self.store_fault.is_some();
+    /// after a crash; at once only where it tells of a retreat, which is in force already, or nothing can be written.
+    fn announce(&mut self, name: &RolloutName, event: &Event, retreats: bool) {
+        let at_once = retreats || self.journal.is_none() || self.store_fault.is_some();
         if let Some(charge) = self.rollouts.get_mut(name) {
             charge.announced = event.id.max(charge.announced);
             if at_once {
@@ -90,8 +100,14 @@ impl Driver {
     }
 
     /// Hands the store what is to be kept after one input.
-    pub(super) fn write(&self, now: Now, name: &RolloutName, events: Vec<Event>, slots: Vec<Slot>) {
-        let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get(name)) else {
+    pub(super) fn write(
+        &mut self,
+        now: Now,
+        name: &RolloutName,
+        events: Vec<Event>,
+        slots: Vec<Slot>,
+    ) {
+        let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get_mut(name)) else {
             return;
         };
         let run = events.last().map_or(charge.run, |event| event.run);
@@ -102,6 +118,11 @@ impl Driver {
             state,
             slots,
             run,
+            inputs: charge
+                .recorder
+                .as_mut()
+                .map(Recorder::take)
+                .unwrap_or_default(),
         });
     }
 

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
 use super::events::EventLog;
+use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
 use super::order::{MAX_PINS, Order, OrderError, Verb};
 use super::reload::Reloaded;
@@ -19,12 +20,14 @@ use super::view::{RolloutView, Shared};
 use crate::clock::GateClock;
 use crate::config::{Config, Fault};
 use crate::live::Live;
-use crate::rollout::gate::{Action, Command, EventId, Gate, Input, Observed, PoolHealth};
+use crate::records::inputs::Recorder;
+use crate::rollout::gate::{Action, Command, Effect, EventId, Gate, Input, Observed, PoolHealth};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::{Identity, Plan};
 use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::weight::Weight;
 use crate::shutdown::{Shutdown, Stage};
+use crate::signals::Signals;
 use crate::store::Store;
 use crate::telemetry::{Drained, Telemetry};
 
@@ -46,6 +49,14 @@ pub(super) enum Message {
         by: String,
         answer: oneshot::Sender<Result<Reloaded, Vec<Fault>>>,
     },
+    Readings {
+        readings: Vec<PushedReading>,
+        answer: oneshot::Sender<Result<usize, Vec<ItemFault>>>,
+    },
+    Outcomes {
+        outcomes: Vec<PostedOutcome>,
+        answer: oneshot::Sender<Result<OutcomesTaken, Vec<ItemFault>>>,
+    },
 }
 
 /// Where an order is answered.
@@ -63,6 +74,8 @@ pub(super) struct Driver {
     pub(super) journal: Option<Box<dyn Journal>>,
     /// For the histories of rollouts that a reload adds.
     pub(super) store: Option<Store>,
+    /// The sources of signals that are asked.
+    pub(super) signals: Option<Signals>,
     pub(super) shared: Arc<Shared>,
     pub(super) rollouts: BTreeMap<RolloutName, Charge>,
     /// Rollouts that the file does not name any more: their event numbers go on should they come back.
@@ -89,6 +102,8 @@ pub(super) struct Charge {
     pub(super) run: u64,
     /// The gate's, or the file's where none ever ran; replaced only when that one differs.
     pub(super) plan: Option<Arc<Plan>>,
+    /// Keeps what the gate is given; `None` where the file says so.
+    pub(super) recorder: Option<Recorder>,
     /// Orders whose weight is not in force yet.
     pub(super) waiting: Vec<(Weight, Answer)>,
 }
@@ -133,6 +148,7 @@ impl Driver {
         }
         self.drained_to = now.mono;
         let gap = if width > GAP { width } else { Duration::ZERO };
+        self.hear_sources(now);
         for name in self.names() {
             let parts = drained.remove(&name).unwrap_or_default();
             self.tick_one(now, &name, parts, gap);
@@ -159,7 +175,7 @@ impl Driver {
                 all.merge(more);
             }
         }
-        let effects = charge.gate.handle(now, Input::Tick(Box::new(observed)));
+        let effects = charge.give(now, Input::Tick(Box::new(observed)));
         let done = self.carry_out(now, name, effects);
         self.write(now, name, done.events, closed);
         self.answer_waiting(now, name);
@@ -206,6 +222,20 @@ impl Driver {
                 self.show(now);
                 if answer.send(outcome).is_err() {
                     tracing::debug!("nobody waits for the answer to a reload any more");
+                }
+            }
+            Message::Readings { readings, answer } => {
+                let outcome = self.take_readings(now, readings);
+                self.show(now);
+                if answer.send(outcome).is_err() {
+                    tracing::debug!("nobody waits for the answer to readings any more");
+                }
+            }
+            Message::Outcomes { outcomes, answer } => {
+                let outcome = self.take_outcomes(now, outcomes);
+                self.show(now);
+                if answer.send(outcome).is_err() {
+                    tracing::debug!("nobody waits for the answer to outcomes any more");
                 }
             }
         }
@@ -263,6 +293,12 @@ impl Driver {
             Verb::Unpin { learner } => Action::Unpin { learner },
             Verb::OpenIncident { summary } => Action::OpenIncident { summary },
             Verb::CloseIncident { id } => Action::CloseIncident { id },
+            Verb::Rehearse { .. } if !self.config.rehearsals => {
+                return Err(OrderError::Phase(
+                    "rehearsals are not enabled: [rehearsal] enabled = true".to_owned(),
+                ));
+            }
+            Verb::Rehearse { injection, within } => Action::Rehearse { injection, within },
         };
         Ok(Command {
             by: order.by,
@@ -290,7 +326,7 @@ impl Driver {
         let Some(charge) = self.rollouts.get_mut(name) else {
             return Err(OrderError::UnknownRollout(name.to_string()));
         };
-        let effects = charge.gate.handle(now, input);
+        let effects = charge.give(now, input);
         let done = self.carry_out(now, name, effects);
         if !done.events.is_empty() {
             self.write(now, name, done.events, Vec::new());
@@ -384,6 +420,16 @@ impl Driver {
 
     pub(super) fn names(&self) -> Vec<RolloutName> {
         self.rollouts.keys().cloned().collect()
+    }
+}
+
+impl Charge {
+    /// Gives the gate an input.
+    fn give(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.handle(&mut self.gate, now, input),
+            None => self.gate.handle(now, input),
+        }
     }
 }
 

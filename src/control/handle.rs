@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::driver::Message;
 use super::events::{HistoryError, Subscription};
+use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::order::{Order, OrderError, Verb};
 use super::reload::{ReloadError, Reloaded};
 use super::view::{RolloutView, Shared};
@@ -55,6 +56,16 @@ pub enum DrainError {
     UnknownPool(String),
     #[error("pool {pool:?} has no endpoint {address:?}")]
     UnknownEndpoint { pool: String, address: String },
+}
+
+/// Why readings or results were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HearError {
+    /// Of each item that is wrong; nothing was taken.
+    #[error("{} of the items are wrong; nothing was taken", .0.len())]
+    Faults(Vec<ItemFault>),
+    #[error("serin is shutting down")]
+    Stopped,
 }
 
 impl Handle {
@@ -214,6 +225,31 @@ impl Handle {
             .map_err(|ended| ReloadError::Thread(ended.to_string()))?
             .map_err(ReloadError::Faults)?;
         self.apply(config, by).await
+    }
+
+    /// Gives readings that were pushed to their gates: all of them, or none and what is wrong with each.
+    pub async fn readings(&self, readings: Vec<PushedReading>) -> Result<usize, HearError> {
+        self.hear(|answer| Message::Readings { readings, answer })
+            .await
+    }
+
+    /// Gives business results to the gates that compare them.
+    pub async fn outcomes(&self, outcomes: Vec<PostedOutcome>) -> Result<OutcomesTaken, HearError> {
+        self.hear(|answer| Message::Outcomes { outcomes, answer })
+            .await
+    }
+
+    async fn hear<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Vec<ItemFault>>>) -> Message,
+    ) -> Result<T, HearError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.inbox.send(message(answer)).await;
+        sent.map_err(|_| HearError::Stopped)?;
+        answered
+            .await
+            .map_err(|_| HearError::Stopped)?
+            .map_err(HearError::Faults)
     }
 
     async fn apply(&self, config: Config, by: &str) -> Result<Reloaded, ReloadError> {

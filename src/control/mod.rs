@@ -1,13 +1,15 @@
 //! The control path: one task that owns the gates and is the only writer of `live`.
 //!
 //! `driver` takes ticks, orders and the store's word to the gates; `carry_out` does what they answer, in their order;
-//! `events` keeps the history that people read; `reload` applies a new proxy.toml. Requests never pass here, and with
+//! `events` keeps the history that people read; `hearing` takes what is said from outside; `reload` applies a new
+//! proxy.toml. Requests never pass here, and with
 //! this room stopped traffic flows on at the last weights. Never waits for the disk.
 
 mod carry_out;
 mod driver;
 mod events;
 mod handle;
+mod hearing;
 mod journal;
 mod order;
 mod reload;
@@ -19,7 +21,8 @@ mod tests;
 mod view;
 
 pub use events::{HistoryError, Subscription};
-pub use handle::{DrainError, Handle, Lookup};
+pub use handle::{DrainError, Handle, HearError, Lookup};
+pub use hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 pub use journal::{Reports, reports};
 pub use order::{MAX_PINS, Order, OrderError, Verb};
 pub use reload::{ReloadError, Reloaded};

@@ -2,8 +2,11 @@
 //!
 //! An `Order` is the gate's command as far as a person can give it: the plan of a `start` is added by the driver.
 
+use std::time::Duration;
+
 use crate::rollout::gate::Refusal;
 use crate::rollout::name::Arm;
+use crate::rollout::rehearsal::Injection;
 use crate::rollout::weight::Weight;
 
 /// Most learners that may be pinned in one rollout (contract.md, "Assignment").
@@ -47,6 +50,11 @@ pub enum Verb {
     },
     CloseIncident {
         id: u64,
+    },
+    /// Refused unless the configuration allows it.
+    Rehearse {
+        injection: Injection,
+        within: Duration,
     },
 }
 

@@ -57,6 +57,9 @@ impl Driver {
         let replaced = self.replaced_canaries(&new);
         self.shared.admin.store(Arc::new(new.admin.clone()));
         self.config = new;
+        if let Some(signals) = &self.signals {
+            signals.follow(&self.config);
+        }
         self.put_to_rest();
         self.add_missing(now);
         self.rebuild_table(now);

@@ -33,6 +33,7 @@ pub(super) fn settings(
         latency_limits_us: gate.latency_limits_us(),
         patience: gate.patience(),
         failover_after: rollout.failover_after.or_else(derived),
+        injection: gate.injection(),
     }
 }
 

@@ -18,10 +18,12 @@ use super::view::Shared;
 use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
 use crate::live::{Live, Table};
+use crate::records::inputs::Recorder;
 use crate::rollout::gate::{Effect, EventId, Gate, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::{Now, Timestamp, WallTime};
 use crate::shutdown::{Shutdown, Watched};
+use crate::signals::Signals;
 use crate::store::{Recovered, Store, StoreError};
 use crate::telemetry::Telemetry;
 
@@ -39,6 +41,8 @@ pub struct Parts {
     pub store: Result<(Store, Recovered), StoreError>,
     /// The other end of what `Store::open` was given to report to.
     pub reports: Reports,
+    /// Where readings of signals come from.
+    pub signals: Signals,
     pub shutdown: Shutdown,
 }
 
@@ -68,6 +72,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         telemetry,
         store,
         reports,
+        signals,
         shutdown,
     } = parts;
     let (store, recovered, fault) = match store {
@@ -96,6 +101,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     driver.file = config_path.display().to_string();
     driver.store = store;
     driver.store_fault = fault;
+    driver.signals = Some(signals);
     driver.restore(clock.now(), recovered)?;
 
     let (inbox, orders) = mpsc::channel(INBOX);
@@ -166,6 +172,7 @@ impl Driver {
             journal,
             file: String::new(),
             store: None,
+            signals: None,
             shared,
             rollouts: BTreeMap::new(),
             dormant: BTreeMap::new(),
@@ -178,8 +185,13 @@ impl Driver {
     pub(super) fn restore(&mut self, now: Now, recovered: Recovered) -> Result<(), StartError> {
         let mut effects = BTreeMap::new();
         for (name, left) in recovered.rollouts {
+            let kept = self.config.state.record_inputs;
+            let recorder = kept.then(|| Recorder::restored(&left.snapshot, &left.recent, now));
             let (gate, todo) = Gate::restore(left.snapshot, left.recent, now);
-            let charge = self.charge(&name, gate, now, &todo);
+            let charge = Charge {
+                recorder,
+                ..self.charge(&name, gate, now, &todo)
+            };
             if self.config.rollouts.contains_key(&name) {
                 effects.insert(name.clone(), todo);
                 self.rollouts.insert(name, charge);
@@ -253,6 +265,7 @@ impl Driver {
             gate,
             seconds: Default::default(),
             probes: Default::default(),
+            recorder: self.config.state.record_inputs.then(Recorder::default),
             waiting: Vec::new(),
         }
     }

@@ -490,6 +490,7 @@ fn another_canary_begins_the_stage_anew_and_fewer_endpoints_do_not() {
     let replaced = |text: String| {
         let mut rig = Rig::running();
         rig.reload(&text).expect("allowed");
+        rig.store_all();
         let log = Arc::clone(&rig.driver.rollouts[&name()].log);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

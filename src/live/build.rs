@@ -113,6 +113,7 @@ fn rollout(
             .or(settings.failover_after)
             .map_or(cap, |span| span.min(cap)),
         error_statuses: typed.error_statuses.clone(),
+        injection: settings.injection,
         meter: telemetry.rollout(name, &settings.latency_limits_us, typed.max_segments),
         max_segments: typed.max_segments,
         epoch: known.map_or_else(
@@ -131,6 +132,7 @@ fn at_rest() -> RolloutSettings {
         latency_limits_us: Vec::new(),
         patience: PATIENCE,
         failover_after: None,
+        injection: None,
     }
 }
 
@@ -219,6 +221,7 @@ pub(super) mod tests {
                 path: "s".into(),
                 deployment_logs: "d".into(),
                 retention: Duration::from_secs(1),
+                record_inputs: false,
             },
             pools: [(name("base"), pool(base)), (name("new"), pool(&["n:1"]))].into(),
             routes: vec![Route {
@@ -227,6 +230,7 @@ pub(super) mod tests {
                 target: Target::Rollout(rollout_name.clone()),
                 idempotent: false,
             }],
+            rehearsals: false,
             rollouts: [(rollout_name.clone(), rollout(plan(rollout_name)))].into(),
         }
     }
@@ -279,6 +283,7 @@ pub(super) mod tests {
 
     fn rollout(plan: Plan) -> Rollout {
         Rollout {
+            signals: Vec::new(),
             plan,
             learner: vec![LearnerSource::ClientIp],
             segment: None,
@@ -322,6 +327,7 @@ pub(super) mod tests {
                 tripwire: None,
                 speed: 1.0,
             },
+            signals: Vec::new(),
             stages: vec![Stage {
                 name: StageName::parse("canary").expect("a name"),
                 weight: Weight::parse("1%").expect("a weight"),

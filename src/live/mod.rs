@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::rollout::assign::Split;
 use crate::rollout::name::PoolName;
+use crate::rollout::rehearsal::Injection;
 use crate::upstream::pool::Pool;
 
 pub use table::{Matched, PoolIndex, Rollout, RolloutIndex, Rules, Table, Target};
@@ -51,6 +52,8 @@ pub struct RolloutSettings {
     pub patience: Duration,
     /// Ends a canary attempt that could still be answered by baseline.
     pub failover_after: Option<Duration>,
+    /// Faults that a rehearsal puts into canary's requests.
+    pub injection: Option<Injection>,
 }
 
 /// A pool as operators see it.

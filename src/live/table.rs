@@ -16,6 +16,7 @@ use crate::config::{Failover, LearnerSource, Limits, ServerTimeouts};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
+use crate::rollout::rehearsal::Injection;
 use crate::telemetry::{RolloutMeter, Telemetry};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
@@ -82,6 +83,8 @@ pub struct Rollout {
     /// Ends a canary attempt that could still be answered by baseline; never zero.
     pub failover_after: Duration,
     pub error_statuses: Vec<u16>,
+    /// Faults of a rehearsal.
+    pub injection: Option<Injection>,
     pub meter: RolloutMeter,
     pub(super) max_segments: usize,
     pub(super) epoch: Arc<AtomicU64>,
@@ -223,6 +226,7 @@ impl Rollout {
             failover: self.failover,
             failover_after: self.failover_after(settings.failover_after),
             error_statuses: self.error_statuses.clone(),
+            injection: settings.injection,
             meter: telemetry.rollout(&self.name, &settings.latency_limits_us, self.max_segments),
             max_segments: self.max_segments,
             epoch: Arc::clone(&self.epoch),

@@ -23,6 +23,7 @@ use crate::clock;
 use crate::config::Failover;
 use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::name::Arm;
+use crate::rollout::rehearsal as inject;
 use crate::telemetry::{Attempt, Tally};
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::EndpointId;
@@ -258,12 +259,27 @@ impl Course {
             order.give(pool, endpoint, link)
         };
         let limit = self.head_limit(order);
-        let answer = self
-            .head_within(limit, &trial, connection.send(request))
-            .await;
+        let injected = self.injected();
+        let sending = async {
+            let answer = connection.send(request).await;
+            if let Some(inject::Fault::Latency(more)) = injected {
+                self.worker.deadlines.after(more).await;
+            }
+            answer
+        };
+        let answer = self.head_within(limit, &trial, sending).await;
         let now = clock::now();
         match answer {
-            Ok(Ok(answer)) => self.answered(order, trial, connection, answer, now),
+            Ok(Ok(_)) if injected == Some(inject::Fault::Reset) => {
+                trial.fail(None);
+                Err(Failure::Reset)
+            }
+            Ok(Ok(mut answer)) => {
+                if injected == Some(inject::Fault::Error) {
+                    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                }
+                self.answered(order, trial, connection, answer, now)
+            }
             Ok(Err(error)) => Err(self.refused(order, trial, &connection, error)),
             Err(Elapsed) => {
                 trial.fail(Some(now.saturating_duration_since(trial.began())));
@@ -395,6 +411,13 @@ impl Course {
         self.tried.clear();
         self.retries_left = self.held.pool(self.pool).retries;
         self.is_resent = false;
+    }
+
+    // What a rehearsal does to this attempt. Pinned and forced requests are testers' own.
+    fn injected(&self) -> Option<inject::Fault> {
+        let (index, _) = self.canary.filter(|(_, choice)| choice.counts())?;
+        let injection = self.held.rollout(index).injection?;
+        injection.draw(rand::random())
     }
 
     fn failover(&self) -> Option<Failover> {

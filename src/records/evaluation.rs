@@ -26,6 +26,10 @@ pub struct EvaluationRecord {
     #[serde(with = "figure", default)]
     pub figure: Option<f64>,
     pub unit: UnitWord,
+    /// All values of the figure that the data do not rule out at any time, in `unit`; left out where there is
+    /// no such interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<[f64; 2]>,
     /// Baseline's figure for the same metric and window, in the metric's own unit (never a ratio).
     #[serde(with = "figure", default)]
     pub baseline: Option<f64>,
@@ -71,6 +75,9 @@ impl From<&Evaluation> for EvaluationRecord {
             limit: unit.published(condition.value),
             figure: evaluation.figure.map(|figure| unit.published(figure)),
             unit,
+            interval: evaluation
+                .interval
+                .map(|(low, high)| [low, high].map(|bound| unit.published(bound))),
             baseline: evaluation.baseline.map(|figure| own.published(figure)),
             requests: evaluation.requests,
             window_ms: millis(evaluation.window),
@@ -111,7 +118,7 @@ mod metric {
 
 impl UnitWord {
     /// The unit of a metric on one arm.
-    pub const fn of_metric(metric: Metric) -> Self {
+    pub fn of_metric(metric: Metric) -> Self {
         Self::of(metric.unit())
     }
 

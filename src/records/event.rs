@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evaluation::{EvaluationRecord, records};
+use super::rehearsal::{FaultRecord, RehearsalRecord};
 use super::{Moment, words};
 use crate::rollout::gate::{Cause, Event, EventKind, Phase, RollbackCause};
 use crate::rollout::name::RolloutName;
@@ -110,6 +111,11 @@ pub enum Detail {
     CanaryReplaced {
         what: String,
     },
+    RehearsalBegan {
+        fault: FaultRecord,
+        within_ms: u64,
+    },
+    RehearsalEnded(RehearsalRecord),
     Restarted {
         gap_ms: u64,
         windows_kept: bool,
@@ -289,6 +295,13 @@ impl From<&EventKind> for Detail {
                 evaluations: records(evaluations),
             },
             EventKind::CanaryReplaced { what } => Self::CanaryReplaced { what: what.clone() },
+            EventKind::RehearsalBegan { injection, within } => Self::RehearsalBegan {
+                fault: FaultRecord::from(*injection),
+                within_ms: millis(*within),
+            },
+            EventKind::RehearsalEnded(outcome) => {
+                Self::RehearsalEnded(RehearsalRecord::from(outcome))
+            }
             EventKind::Restarted { gap, windows_kept } => Self::Restarted {
                 gap_ms: millis(*gap),
                 windows_kept: *windows_kept,
@@ -329,6 +342,8 @@ impl Detail {
             Self::IncidentClosed { .. } => "incident_closed",
             Self::AlarmNoted { .. } => "alarm_noted",
             Self::CanaryReplaced { .. } => "canary_replaced",
+            Self::RehearsalBegan { .. } => "rehearsal_began",
+            Self::RehearsalEnded(_) => "rehearsal_ended",
             Self::Restarted { .. } => "restarted",
             Self::ClockJumped { .. } => "clock_jumped",
             Self::Unknown => "unknown",
@@ -358,6 +373,8 @@ impl Detail {
             | Self::IncidentOpened { .. }
             | Self::IncidentClosed { .. }
             | Self::CanaryReplaced { .. }
+            | Self::RehearsalBegan { .. }
+            | Self::RehearsalEnded(_)
             | Self::Restarted { .. }
             | Self::ClockJumped { .. }
             | Self::Unknown => &[],
@@ -402,6 +419,7 @@ mod tests {
             purpose: Purpose::Rollback,
             condition: Condition::parse("p99 > 250ms for 5m").expect("a condition"),
             figure: Some(46_080.0),
+            interval: None,
             baseline: None,
             requests: 380,
             window: Duration::from_secs(60),

@@ -10,7 +10,9 @@
 pub mod compact;
 pub mod evaluation;
 pub mod event;
+pub mod inputs;
 pub mod plan;
+pub mod rehearsal;
 pub mod state;
 pub mod status;
 

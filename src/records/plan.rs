@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::rollout::condition::Condition;
-use crate::rollout::name::{PoolName, RolloutName, StageName};
+use crate::rollout::name::{PoolName, RolloutName, SignalName, StageName};
 use crate::rollout::plan::{GateParts, Identity, OnFailure, OnSuccess, Plan, PlanParts, Stage};
+use crate::rollout::signal::{ArmsRead, SignalKind, SignalSpec};
 use crate::rollout::time::{format_duration, parse_duration};
 use crate::rollout::weight::Weight;
 
@@ -25,7 +26,22 @@ pub struct PlanRecord {
     pub version: String,
     pub holdout: String,
     pub gate: GateRecord,
+    /// Left out where there are none, as in plans of older states.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<SignalRecord>,
     pub stages: Vec<StageRecord>,
+}
+
+/// A signal as far as the gate knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalRecord {
+    pub name: String,
+    /// How often it is read; `null` where it comes from outcomes of learners.
+    pub interval: Option<String>,
+    /// Whether baseline is read as well.
+    pub baseline: bool,
+    /// Whether an unproven criterion lets the stage go on.
+    pub unproven_passes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +134,7 @@ impl From<&Plan> for PlanRecord {
             version: plan.version.clone(),
             holdout: plan.holdout.to_string(),
             gate: GateRecord::from(&plan.gate),
+            signals: plan.signals.iter().map(SignalRecord::from).collect(),
             stages: plan.stages.iter().map(StageRecord::from).collect(),
         }
     }
@@ -132,6 +149,23 @@ impl From<&GateParts> for GateRecord {
             baseline_min_healthy: gate.baseline_min_healthy,
             tripwire: gate.tripwire.as_ref().map(ToString::to_string),
             speed: gate.speed,
+        }
+    }
+}
+
+impl From<&SignalSpec> for SignalRecord {
+    fn from(spec: &SignalSpec) -> Self {
+        let (interval, baseline) = match spec.kind {
+            SignalKind::Read { interval, arms } => {
+                (Some(format_duration(interval)), arms == ArmsRead::Both)
+            }
+            SignalKind::Outcomes => (None, true),
+        };
+        Self {
+            name: spec.name.to_string(),
+            interval,
+            baseline,
+            unproven_passes: spec.unproven_passes,
         }
     }
 }
@@ -213,6 +247,11 @@ fn parts(record: &PlanRecord) -> Result<PlanParts, PlanRecordError> {
         version: record.version.clone(),
         holdout: read("holdout", &record.holdout, Weight::parse)?,
         gate: gate_parts(&record.gate)?,
+        signals: record
+            .signals
+            .iter()
+            .map(signal)
+            .collect::<Result<_, _>>()?,
         stages: record.stages.iter().map(stage).collect::<Result<_, _>>()?,
     })
 }
@@ -229,6 +268,26 @@ fn gate_parts(record: &GateRecord) -> Result<GateParts, PlanRecordError> {
             .map(|text| read("gate.tripwire", text, Condition::parse))
             .transpose()?,
         speed: record.speed,
+    })
+}
+
+fn signal(record: &SignalRecord) -> Result<SignalSpec, PlanRecordError> {
+    let arms = if record.baseline {
+        ArmsRead::Both
+    } else {
+        ArmsRead::Canary
+    };
+    let kind = match &record.interval {
+        Some(text) => SignalKind::Read {
+            interval: span("signal.interval", text)?,
+            arms,
+        },
+        None => SignalKind::Outcomes,
+    };
+    Ok(SignalSpec {
+        name: read("signal.name", &record.name, SignalName::parse)?,
+        kind,
+        unproven_passes: record.unproven_passes,
     })
 }
 

@@ -1,9 +1,13 @@
 //! A rollout as it stands, as JSON: what the API, the terminal and the report show.
 
+mod outside;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use outside::{OutcomeRecord, SignalFigureRecord};
 
 use super::evaluation::{EvaluationRecord, records};
 use super::plan::PlanRecord;
@@ -53,6 +57,12 @@ pub struct StatusRecord {
     pub incidents: Vec<IncidentRecord>,
     pub pins: Vec<PinRecord>,
     pub figures: PerArm<FiguresRecord>,
+    /// Figures from outside, by name, pool and segment.
+    #[serde(default)]
+    pub signals: Vec<SignalFigureRecord>,
+    /// Business results of the run, by name.
+    #[serde(default)]
+    pub outcomes: Vec<OutcomeRecord>,
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<EvaluationRecord>,
     pub checkpoints_done: usize,
@@ -179,6 +189,12 @@ impl StatusRecord {
                 baseline: FiguresRecord::of(status, Arm::Baseline),
                 canary: FiguresRecord::of(status, Arm::Canary),
             },
+            signals: status
+                .signals
+                .iter()
+                .map(|figure| SignalFigureRecord::new(figure, pools))
+                .collect(),
+            outcomes: status.outcomes.iter().map(OutcomeRecord::from).collect(),
             evaluations: records(&status.evaluations),
             checkpoints_done: status.checkpoints_done,
             outlook: status.outlook.clone(),

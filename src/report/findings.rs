@@ -249,6 +249,8 @@ impl StageFindings {
             | Detail::IntervalFailed { .. }
             | Detail::CauseEnded { .. }
             | Detail::Paused
+            | Detail::RehearsalBegan { .. }
+            | Detail::RehearsalEnded(_)
             | Detail::WeightSet { .. }
             | Detail::Pinned { .. }
             | Detail::Unpinned { .. }

@@ -17,7 +17,8 @@ use crate::rollout::name::RolloutName;
 
 use findings::Findings;
 
-pub use wording::sentence;
+pub use bound::upper_bound_beyond;
+pub use wording::{sentence, share_text};
 
 /// What a report is made of.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,6 +6,11 @@ use super::wording::{grouped, share_text};
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::status::{SpanRecord, StatusRecord};
 use crate::rollout::condition::{Metric, Op, Selector};
+use crate::rollout::stats::detectable::{CHANCE, Sample, Test, smallest};
+use crate::rollout::stats::{DEFAULT_ALPHA, DEFAULT_ODDS_MARGIN};
+
+/// The error rate that is supposed of a baseline that had no error.
+const SUPPOSED_RATE: f64 = 0.001;
 
 pub(super) fn sample(
     status: &StatusRecord,
@@ -15,6 +20,10 @@ pub(super) fn sample(
     let mut lines = Vec::new();
     if current {
         lines.push(whole_run(&status.figures.canary.run));
+        lines.extend(regression_shown(
+            &status.figures.baseline.run,
+            &status.figures.canary.run,
+        ));
     }
     for stage in stages {
         lines.extend(
@@ -44,6 +53,44 @@ fn whole_run(run: &SpanRecord) -> String {
         grouped(run.requests),
         share_text(bound)
     )
+}
+
+/// The smallest regression of errors that the run's requests would have revealed; `None` where an arm had none. The split of
+/// the arms is taken as if it had been one over the whole run, so this is said with "about".
+fn regression_shown(baseline: &SpanRecord, canary: &SpanRecord) -> Option<String> {
+    if baseline.requests == 0 || canary.requests == 0 {
+        return None;
+    }
+    let (base_rate, of_baseline) = match baseline.errors {
+        0 => (
+            SUPPOSED_RATE,
+            format!("{} on baseline, which had none,", share_text(SUPPOSED_RATE)),
+        ),
+        errors => {
+            let rate = errors as f64 / baseline.requests as f64;
+            (rate, format!("baseline's {}", share_text(rate)))
+        }
+    };
+    let sample = Sample {
+        baseline: baseline.requests,
+        canary: canary.requests,
+        base_rate,
+        blocks: 1,
+        blocks_before: 0,
+    };
+    let test = Test::of_errors(DEFAULT_ODDS_MARGIN, DEFAULT_ALPHA);
+    Some(match smallest(test, sample) {
+        Some(found) => format!(
+            "Against {of_baseline} these requests show a canary that fails from the beginning at about {} or more ({:.1} times as \
+             often) with {} chance.",
+            share_text(found.rate),
+            found.ratio,
+            share_text(CHANCE),
+        ),
+        None => format!(
+            "Against {of_baseline} these requests are too few to show even a canary that always fails."
+        ),
+    })
 }
 
 /// For a limit on the canary's error rate: whether the requests seen can show it; for a percentile: what it rests on.

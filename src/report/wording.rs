@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::event::{Detail, EventRecord, RollbackWord, RolledBack};
+use crate::records::rehearsal::RehearsalRecord;
 use crate::rollout::time::format_duration;
 use crate::rollout::verdict::Verdict;
 use crate::rollout::weight::Weight;
@@ -90,6 +91,8 @@ pub fn sentence(event: &EventRecord) -> String {
         Detail::CanaryReplaced { what } => {
             format!("canary replaced ({what}): the stage begins anew")
         }
+        Detail::RehearsalBegan { fault, .. } => format!("rehearsal began: {}", fault.text),
+        Detail::RehearsalEnded(outcome) => rehearsed(outcome),
         Detail::Restarted {
             gap_ms,
             windows_kept,
@@ -99,6 +102,26 @@ pub fn sentence(event: &EventRecord) -> String {
         }
         Detail::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
         Detail::Unknown => "an event that this version does not know".to_owned(),
+    }
+}
+
+fn rehearsed(outcome: &RehearsalRecord) -> String {
+    let steps = [
+        ("found", outcome.detected_ms),
+        ("weights back", outcome.back_ms),
+        ("recovered", outcome.recovered_ms),
+    ];
+    let seen: Vec<String> = steps
+        .iter()
+        .filter_map(|(step, at)| at.map(|at| format!("{step} after {}", span(at))))
+        .collect();
+    let seen = match seen.is_empty() {
+        true => "nothing was found".to_owned(),
+        false => seen.join(", "),
+    };
+    match outcome.why.as_str() {
+        "" => format!("rehearsal passed: {seen}"),
+        why => format!("rehearsal failed ({why}): {seen}"),
     }
 }
 
@@ -181,7 +204,14 @@ fn failures(evaluations: &[EvaluationRecord]) -> String {
 pub(super) fn seen(evaluation: &EvaluationRecord) -> String {
     evaluation.figure.map_or_else(
         || "no data".to_owned(),
-        |figure| figure_text(evaluation.unit, figure),
+        |figure| {
+            let figure = figure_text(evaluation.unit, figure);
+            let bound = |bound| figure_text(evaluation.unit, bound);
+            match evaluation.interval {
+                Some([low, high]) => format!("{figure} ({} to {})", bound(low), bound(high)),
+                None => figure,
+            }
+        },
     )
 }
 
@@ -212,7 +242,7 @@ pub(super) fn figure_text(unit: UnitWord, figure: f64) -> String {
 }
 
 /// A share as percent, to 4 places: `0.079%`.
-pub(super) fn share_text(share: f64) -> String {
+pub fn share_text(share: f64) -> String {
     format!("{}%", trimmed(share * 100.0, 4))
 }
 

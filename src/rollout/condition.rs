@@ -3,12 +3,14 @@
 //! `METRIC[{selector}] OP VALUE [for DURATION] [over DURATION] [throughout]`. Owns the grammar and
 //! the units; never evaluates anything (see `verdict`).
 
+mod number;
 mod parse;
 
 use std::fmt;
 use std::time::Duration;
 
 use super::name::SignalName;
+use super::signal::IMPACT;
 use super::time::format_duration;
 
 /// A measured figure that a condition may name.
@@ -79,7 +81,7 @@ pub enum Unit {
     /// Per second.
     Rate,
     Count,
-    /// What its source says, without a unit of ours.
+    /// What its source says, without a unit of ours. In a plan `60%` is 0.6, `1GiB` are bytes, `250ms` are seconds.
     Number,
 }
 
@@ -150,7 +152,7 @@ impl Metric {
         }
     }
 
-    pub const fn unit(self) -> Unit {
+    pub fn unit(self) -> Unit {
         match self {
             Self::ErrorRate
             | Self::ClientErrorRate
@@ -161,8 +163,34 @@ impl Metric {
             Self::P50 | Self::P95 | Self::P99 | Self::P999 => Unit::Latency,
             Self::Throughput => Unit::Rate,
             Self::Incidents => Unit::Count,
+            Self::Signal(_) if self.is_impact() => Unit::Share,
             Self::Regression(_) | Self::Signal(_) => Unit::Number,
         }
+    }
+
+    /// The name of a signal.
+    pub const fn signal(self) -> Option<SignalName> {
+        match self {
+            Self::Signal(name) => Some(name),
+            Self::ErrorRate
+            | Self::ClientErrorRate
+            | Self::Abandoned
+            | Self::P50
+            | Self::P95
+            | Self::P99
+            | Self::P999
+            | Self::Availability
+            | Self::Uptime
+            | Self::Throughput
+            | Self::Incidents
+            | Self::SegmentVariance
+            | Self::Regression(_) => None,
+        }
+    }
+
+    /// Whether it compares the arms' business results, as `revenue_impact` does.
+    pub fn is_impact(&self) -> bool {
+        matches!(self, Self::Signal(name) if name.as_str().ends_with(IMPACT))
     }
 
     /// For a percentile: the share of requests above it, as one in so many. Whole numbers, so that
@@ -255,8 +283,9 @@ impl Unit {
 // === impl Condition ===
 
 impl Condition {
-    /// Reads a condition. What later versions know (`regression(..)`, `revenue_impact`, `segment_variance`,
-    /// `per segment`, signals) is refused by its name with "not in this version".
+    /// Reads a condition. What later versions know (`regression(..)`, `segment_variance`, `per segment`) is
+    /// refused by its name with "not in this version". A name that is none of ours is a signal's; whether it is
+    /// declared, the plan knows.
     pub fn parse(text: &str) -> Result<Self, ConditionError> {
         parse::condition(text)
     }
@@ -274,7 +303,7 @@ impl Condition {
     }
 
     /// The unit of `value` and of the figure: a share for `delta`, else the metric's.
-    pub const fn unit(&self) -> Unit {
+    pub fn unit(&self) -> Unit {
         match self.selector {
             Selector::Canary | Selector::Baseline => self.metric.unit(),
             Selector::Delta => Unit::Share,
@@ -289,9 +318,13 @@ impl Condition {
     /// Whether it says nothing where nobody is on baseline.
     pub fn needs_baseline_traffic(&self) -> bool {
         match self.selector {
-            Selector::Canary => false,
+            Selector::Canary => self.metric.is_impact(),
             Selector::Delta => true,
-            Selector::Baseline => !matches!(self.metric, Metric::Uptime | Metric::Throughput),
+            // Machines without learners have a memory all the same.
+            Selector::Baseline => !matches!(
+                self.metric,
+                Metric::Uptime | Metric::Throughput | Metric::Signal(_)
+            ),
         }
     }
 
@@ -341,7 +374,8 @@ impl fmt::Display for Condition {
             Unit::Latency => {
                 f.write_str(&format_duration(Duration::from_micros(self.value as u64)))?
             }
-            Unit::Rate | Unit::Count | Unit::Number => write!(f, "{}", self.value)?,
+            Unit::Rate | Unit::Count => write!(f, "{}", self.value)?,
+            Unit::Number => f.write_str(&number::shown(self.value))?,
         }
         if !self.sustained.is_zero() {
             write!(f, " for {}", format_duration(self.sustained))?;

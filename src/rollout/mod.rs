@@ -8,12 +8,17 @@
 //! criteria and triggers; a *verdict* judges one condition; a *decision* moves the rollout.
 
 pub mod assign;
+pub mod bars;
 pub mod condition;
 pub mod gate;
 pub mod learners;
 pub mod name;
+pub mod outcome;
 pub mod plan;
+pub mod rehearsal;
+pub mod signal;
 pub mod slot;
+pub mod stats;
 pub mod time;
 pub mod verdict;
 pub mod weight;

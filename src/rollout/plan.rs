@@ -11,7 +11,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::condition::Condition;
-use super::name::{PoolName, RolloutName, StageName};
+use super::name::{PoolName, RolloutName, SignalName, StageName};
+use super::signal::{REVENUE_IMPACT, SignalKind, SignalSpec};
 use super::weight::Weight;
 
 /// The window of a hold condition or trigger that names none.
@@ -38,6 +39,8 @@ pub struct PlanParts {
     /// The share of learners never moved to canary before `complete`.
     pub holdout: Weight,
     pub gate: GateParts,
+    /// Figures from outside that conditions may name, beside `revenue_impact`.
+    pub signals: Vec<SignalSpec>,
     pub stages: Vec<Stage>,
 }
 
@@ -98,6 +101,8 @@ pub struct Plan(PlanParts);
 pub struct PlanFault {
     pub path: String,
     pub message: String,
+    /// The word that nothing is known by, where that is the fault: whoever knows the words may suggest one.
+    pub unknown: Option<String>,
 }
 
 impl Plan {
@@ -154,13 +159,40 @@ impl Plan {
         limits.into_iter().collect()
     }
 
+    /// The longest window that any condition on a signal reads; zero where the latest value is enough.
+    pub fn longest_signal_window(&self) -> Duration {
+        let stages = self.0.stages.iter().flat_map(Stage::conditions);
+        stages
+            .chain(&self.0.gate.tripwire)
+            .filter(|condition| condition.metric.signal().is_some())
+            .filter_map(|condition| condition.over)
+            .fold(Duration::ZERO, Duration::max)
+    }
+
     /// The longest window that any condition reads, at least `DEFAULT_OVER`.
     pub fn longest_window(&self) -> Duration {
         let stages = self.0.stages.iter().flat_map(Stage::conditions);
         stages
             .chain(&self.0.gate.tripwire)
+            // Readings are kept by themselves, so that their windows make none of the slots' longer.
+            .filter(|condition| condition.metric.signal().is_none())
             .filter_map(|condition| condition.over)
             .fold(DEFAULT_OVER, Duration::max)
+    }
+}
+
+impl PlanParts {
+    /// What it says of a signal; `revenue_impact` is one of outcomes without being declared.
+    pub fn signal(&self, name: SignalName) -> Option<SignalSpec> {
+        let declared = self.signals.iter().find(|spec| spec.name == name);
+        let given = || {
+            (name.as_str() == REVENUE_IMPACT).then_some(SignalSpec {
+                name,
+                kind: SignalKind::Outcomes,
+                unproven_passes: false,
+            })
+        };
+        declared.copied().or_else(given)
     }
 }
 

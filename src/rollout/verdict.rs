@@ -2,7 +2,11 @@
 //!
 //! Owns the data rules and `Evaluation`, which every decision carries. Never moves a weight.
 
+mod outside;
+
 use std::time::Duration;
+
+pub use outside::Outside;
 
 use super::condition::{Condition, Metric, Op, Selector};
 use super::name::Arm;
@@ -44,6 +48,9 @@ pub struct Evaluation {
     pub condition: Condition,
     /// In the condition's unit; `None` without data.
     pub figure: Option<f64>,
+    /// Where a figure can be bounded: all of its values that the data do not rule out, at any time (gate.md,
+    /// "Evidence", 7).
+    pub interval: Option<(f64, f64)>,
     /// Baseline's figure for the same metric and window, where it has data.
     pub baseline: Option<f64>,
     /// Counted requests in the window on the arm judged.
@@ -65,6 +72,8 @@ pub struct Sample<'a> {
     /// Open now, or at most so many at once within the span.
     pub incidents: u64,
     pub min_window_requests: u64,
+    /// What is known beside the counts; `None` where nothing is.
+    pub outside: Option<Outside<'a>>,
 }
 
 // === impl Condition ===
@@ -97,12 +106,20 @@ impl Condition {
     pub fn figure(&self, sample: &Sample<'_>) -> Option<f64> {
         match self.selector {
             Selector::Canary if self.metric == Metric::Throughput => sample.rate(&Arm::ALL),
-            Selector::Canary => sample.figure(self.metric, Arm::Canary),
-            Selector::Baseline => sample.figure(self.metric, Arm::Baseline),
+            Selector::Canary => self.figure_of(sample, Arm::Canary),
+            Selector::Baseline => self.figure_of(sample, Arm::Baseline),
             Selector::Delta => Some(delta(
-                sample.figure(self.metric, Arm::Canary)?,
-                sample.figure(self.metric, Arm::Baseline)?,
+                self.figure_of(sample, Arm::Canary)?,
+                self.figure_of(sample, Arm::Baseline)?,
             )),
+        }
+    }
+
+    // The metric's own figure on one arm.
+    fn figure_of(&self, sample: &Sample<'_>, arm: Arm) -> Option<f64> {
+        match self.metric {
+            Metric::Signal(name) => sample.outside?.figure(name, arm, self.over),
+            metric => sample.figure(metric, arm),
         }
     }
 
@@ -117,6 +134,7 @@ impl Condition {
     /// Judges it with everything that is to be shown. `window` is what `sample` spans by name.
     pub fn evaluate(&self, purpose: Purpose, sample: &Sample<'_>, window: Duration) -> Evaluation {
         let truth = self.truth(purpose, sample);
+        let interval = self.interval(sample);
         let verdict = match (purpose, truth) {
             (_, None) => Verdict::NoData,
             (Purpose::Advance, Some(true)) => Verdict::Pass,
@@ -124,20 +142,26 @@ impl Condition {
             (Purpose::Hold | Purpose::Rollback | Purpose::Tripwire, Some(true)) => Verdict::Fail,
             (Purpose::Hold | Purpose::Rollback | Purpose::Tripwire, Some(false)) => Verdict::Pass,
         };
+        let verdict = match (purpose, interval) {
+            (Purpose::Advance, Some(interval)) => self.whole(interval),
+            (Purpose::Advance, None)
+            | (Purpose::Hold | Purpose::Rollback | Purpose::Tripwire, _) => verdict,
+        };
         Evaluation {
             purpose,
             condition: self.clone(),
             figure: self.figure(sample),
-            baseline: sample.figure(self.metric, Arm::Baseline),
+            interval,
+            baseline: self.figure_of(sample, Arm::Baseline),
             requests: sample.requests(self),
-            window,
+            window: sample.window(self, window),
             verdict,
             breached_for: None,
             learners: None,
-            note: if truth.is_none() {
-                self.lacks(sample)
-            } else {
-                String::new()
+            note: match (truth, interval, verdict) {
+                (None, _, _) => self.lacks(sample),
+                (Some(_), Some(interval), Verdict::Unproven) => self.straddles(interval),
+                (Some(_), _, _) => String::new(),
             },
         }
     }
@@ -165,8 +189,13 @@ impl Condition {
         };
         let lacking = arms
             .iter()
-            .filter(|&&arm| sample.figure(self.metric, arm).is_none());
-        let sentences: Vec<String> = lacking.map(|&arm| sample.lack(self.metric, arm)).collect();
+            .filter(|&&arm| self.figure_of(sample, arm).is_none());
+        let sentences: Vec<String> = lacking
+            .map(|&arm| match (self.metric, sample.outside) {
+                (Metric::Signal(name), Some(outside)) => outside.lack(name, arm),
+                (metric, _) => sample.lack(metric, arm),
+            })
+            .collect();
         sentences.join("; ")
     }
 }
@@ -203,6 +232,14 @@ impl Sample<'_> {
         }
     }
 
+    // A signal's figure is of a moment, unless a window is named.
+    fn window(&self, condition: &Condition, named: Duration) -> Duration {
+        match (condition.metric, self.outside) {
+            (Metric::Signal(name), Some(outside)) => outside.window(name, condition.over),
+            (_, _) => named,
+        }
+    }
+
     fn rate(&self, arms: &[Arm]) -> Option<f64> {
         let span = self.measured.span();
         let counted: u64 = arms
@@ -236,6 +273,9 @@ impl Sample<'_> {
         let counted = |arm| self.measured.counts(arm).counted;
         match (condition.metric, condition.selector) {
             (Metric::Throughput, Selector::Canary) => counted(Arm::Canary) + counted(Arm::Baseline),
+            (Metric::Signal(name), _) => self.outside.map_or(0, |outside| {
+                outside.count(name, condition.arm(), condition.over)
+            }),
             _ => counted(condition.arm()),
         }
     }
@@ -259,6 +299,33 @@ impl Sample<'_> {
             0 => format!("no traffic on {arm}"),
             seen => format!("{seen} of {} requests on {arm}", self.needs(metric)),
         }
+    }
+}
+
+impl Condition {
+    // What the figure's whole interval says: true of all of it, of none of it, or of a part.
+    fn whole(&self, (low, high): (f64, f64)) -> Verdict {
+        let edges = if self.absolute {
+            [-self.value, self.value]
+        } else {
+            [self.value; 2]
+        };
+        let split = edges.iter().any(|edge| (low..=high).contains(edge));
+        match (split, self.holds(low)) {
+            (true, _) => Verdict::Unproven,
+            (false, true) => Verdict::Pass,
+            (false, false) => Verdict::Fail,
+        }
+    }
+
+    fn straddles(&self, (low, high): (f64, f64)) -> String {
+        let show = |bound| self.unit().show(bound);
+        format!("it may be anything from {} to {}", show(low), show(high))
+    }
+
+    /// The interval of the figure, where it has one.
+    pub fn interval(&self, sample: &Sample<'_>) -> Option<(f64, f64)> {
+        sample.outside?.interval(self.metric.signal()?)
     }
 }
 
@@ -295,6 +362,7 @@ mod tests {
             measured: totals,
             incidents: 0,
             min_window_requests: 20,
+            outside: None,
         };
         condition.truth(Purpose::Rollback, &sample)
     }
@@ -429,6 +497,7 @@ mod tests {
                 measured: &totals,
                 incidents: 2,
                 min_window_requests: 20,
+                outside: None,
             };
             Condition::parse(text)
                 .expect(text)

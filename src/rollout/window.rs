@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::assign::LearnerHash;
+use super::bars::Bars;
 use super::name::Arm;
 use super::slot::{Cell, LATENCY_EDGES, LatencySum, MAX_FAILING_LEARNERS, Slot, latency_sum};
 use super::time::{Timestamp, millis};
@@ -107,8 +108,7 @@ pub struct Sparse {
     counts: Counts,
     over_limit: BTreeMap<u64, u64>,
     over_edge: [u64; LATENCY_EDGES],
-    /// Latency in microseconds (the highest that its bucket stands for) to requests.
-    latency: BTreeMap<u64, u64>,
+    latency: Bars,
     failing: BTreeMap<LearnerHash, u64>,
     failing_others: u64,
 }
@@ -308,7 +308,7 @@ impl Measured for View<'_> {
     fn percentile_us(&self, arm: Arm, one_above_in: u64) -> Option<u64> {
         let mut sum = latency_sum();
         for part in self.parts() {
-            for (&latency, &requests) in &part.arms[arm.index()].latency {
+            for (latency, requests) in part.arms[arm.index()].latency.iter() {
                 sum.saturating_record_n(latency, requests);
             }
         }
@@ -383,11 +383,7 @@ impl Sparse {
     fn above(&self, limit_us: u64) -> u64 {
         match self.over_limit.get(&limit_us) {
             Some(&over) => over,
-            None => self
-                .latency
-                .range(limit_us + 1..)
-                .map(|(_, &requests)| requests)
-                .sum(),
+            None => self.latency.above(limit_us),
         }
     }
 
@@ -404,7 +400,7 @@ impl Sparse {
         for (sum, &over) in cell.over_edge.iter_mut().zip(&self.over_edge) {
             *sum += over;
         }
-        for (&latency, &requests) in &self.latency {
+        for (latency, requests) in self.latency.iter() {
             cell.latency.saturating_record_n(latency, requests);
         }
         for (&learner, &failures) in &self.failing {
@@ -423,9 +419,7 @@ impl Sparse {
         for (&limit, &over) in &cell.over_limit {
             *self.over_limit.entry(limit).or_default() += over;
         }
-        for step in cell.latency.iter_recorded() {
-            *self.latency.entry(step.value_iterated_to()).or_default() += step.count_at_value();
-        }
+        self.latency.merge(Bars::of(&cell.latency));
         self.failing_others += cell.failing_others;
         for (&learner, &failures) in &cell.failing {
             self.add_failing(learner, failures);
@@ -438,9 +432,7 @@ impl Sparse {
         for (limit, over) in other.over_limit {
             *self.over_limit.entry(limit).or_default() += over;
         }
-        for (latency, requests) in other.latency {
-            *self.latency.entry(latency).or_default() += requests;
-        }
+        self.latency.merge(other.latency);
         self.failing_others += other.failing_others;
         for (learner, failures) in other.failing {
             self.add_failing(learner, failures);

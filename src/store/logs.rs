@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::journal::{run_log, run_texts};
 use crate::records::event::EventRecord;
+use crate::records::inputs::beside;
 use crate::records::plan::PlanRecord;
 use crate::rollout::name::RolloutName;
 
@@ -75,8 +76,13 @@ impl Logs {
         self.warned = fault;
     }
 
-    /// Removes the log of a run that has left the journal.
+    /// Removes the log of a run that has left the journal, and its inputs.
     pub(super) fn remove(&self, name: &str) {
+        self.remove_file(name);
+        self.remove_file(&beside(name));
+    }
+
+    fn remove_file(&self, name: &str) {
         let path = self.directory.join(name);
         match std::fs::remove_file(&path) {
             Ok(()) => {}

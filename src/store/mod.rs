@@ -10,6 +10,7 @@
 mod disk;
 mod fault;
 mod fold;
+mod inputs;
 mod journal;
 pub mod lock;
 mod logs;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::records::event::EventRecord;
+use crate::records::inputs::Recorded;
 use crate::records::plan::PlanRecord;
 use crate::rollout::gate::{Event, EventId, Snapshot};
 use crate::rollout::name::RolloutName;
@@ -68,6 +70,8 @@ pub struct Batch {
     /// Closed one-second slots since the last batch, with the number of the run.
     pub slots: Vec<Slot>,
     pub run: u64,
+    /// What the gate was given since the last batch, for replays; empty where that is not kept.
+    pub inputs: Vec<Recorded>,
 }
 
 /// What the store tells back, on its own thread.

@@ -13,6 +13,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::disk::Disk;
 use super::fault::explain;
 use super::fold::{self, Step};
+use super::inputs::Inputs;
 use super::logs::Logs;
 use super::mailbox::{Mailbox, Pending, Taken};
 use super::{Report, Settings, journal, samples};
@@ -33,6 +34,7 @@ pub(super) struct Writer {
     report: Box<dyn Fn(Report) + Send>,
     mailbox: Arc<Mailbox>,
     logs: Logs,
+    inputs: Inputs,
     durability: Durability,
     /// The message told last, while writing fails.
     fault: Option<String>,
@@ -65,6 +67,7 @@ impl Writer {
             report,
             mailbox,
             logs: Logs::new(&settings.deployment_logs),
+            inputs: Inputs::new(&settings.deployment_logs),
             durability: Durability::Lazy,
             fault: None,
             tidy_at: clock::now(),
@@ -94,7 +97,10 @@ impl Writer {
             match self.mailbox.take(patience) {
                 Taken::Write(pending) => self.flush(pending),
                 Taken::Idle => {}
-                Taken::Close => break,
+                Taken::Close => {
+                    self.inputs.write(&self.connection);
+                    break;
+                }
             }
             if self.fault.is_none() && clock::now() >= self.tidy_at {
                 self.tidy();
@@ -107,6 +113,11 @@ impl Writer {
             Ok(()) => {
                 self.mailbox.written();
                 self.tell_success(&pending);
+                if pending.has_events() {
+                    self.inputs.write(&self.connection);
+                } else {
+                    self.inputs.write_full(&self.connection);
+                }
                 self.logs.write(&self.connection);
             }
             Err(error) => {
@@ -173,6 +184,7 @@ impl Writer {
             });
         }
         for (rollout, backlog) in &pending.rollouts {
+            self.inputs.add(rollout, &backlog.inputs);
             if backlog.dropped > 0 {
                 tracing::warn!(%rollout, dropped = backlog.dropped, "seconds of samples were lost while the journal could not be written");
             }
@@ -192,6 +204,7 @@ impl Writer {
 
     /// One small step; the next comes at once, but after what waits, until nothing is left to do.
     fn tidy(&mut self) {
+        self.inputs.write(&self.connection);
         self.logs.write(&self.connection);
         match fold::step(&mut self.connection, clock::wall(), self.retention) {
             Ok(Step::More) => {}

@@ -1,7 +1,7 @@
 //! The stub analyzer: a small HTTP/1.1 server that answers learners, and misbehaves on command.
 //!
 //! `GET /health` says 200, or 503 when it was told to be sick; `GET` and `POST /behaviour` show and
-//! change how it behaves; `GET /counts` what it did. Everything else is a learner's request. Owns
+//! change how it behaves; `GET /counts` what it did, `GET /metrics` how it is, for Prometheus. Everything else is a learner's request. Owns
 //! the listener, the connections and the counts; what is answered lives in `answer`.
 
 use std::io;
@@ -87,6 +87,7 @@ pub(super) struct Counters {
     pub(super) reset: AtomicU64,
     pub(super) cut: AtomicU64,
     pub(super) probes: AtomicU64,
+    pub(super) cache_hits: AtomicU64,
     connections: AtomicU64,
     /// Nanoseconds from `began` to the last learner's request, and one: 0 is none.
     last_request: AtomicU64,

@@ -93,6 +93,7 @@ pub(super) async fn answer(
             &inner.told().behaviour.shown(),
         )),
         (&Method::POST, "/behaviour") => Ok(change(&inner, request.into_body()).await),
+        (&Method::GET, "/metrics") => Ok(metrics(&inner)),
         (&Method::GET, "/counts") => Ok(json(&inner, StatusCode::OK, &inner.counts())),
         _ => learner(&inner, &end, request).await,
     }
@@ -104,6 +105,44 @@ fn health(inner: &Inner) -> Response<AnswerBody> {
         return text(inner, StatusCode::SERVICE_UNAVAILABLE, "sick\n");
     }
     text(inner, StatusCode::OK, "ok\n")
+}
+
+/// The Prometheus text that an analyzer of the client's has.
+fn metrics(inner: &Inner) -> Response<AnswerBody> {
+    let behaviour = inner.told().behaviour;
+    let requests = inner.counters.requests.load(Ordering::Relaxed);
+    let hits = inner
+        .counters
+        .cache_hits
+        .load(Ordering::Relaxed)
+        .min(requests);
+    let mut text = String::new();
+    for (name, kind, value) in [
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            behaviour.memory_bytes,
+        ),
+        ("analyzer_cpu_cores", "gauge", behaviour.cpu),
+        (
+            "analyzer_cache_hit_ratio",
+            "gauge",
+            behaviour.cache_hit_rate,
+        ),
+        ("analyzer_requests_total", "counter", requests as f64),
+        ("analyzer_cache_hits_total", "counter", hits as f64),
+        (
+            "analyzer_cache_misses_total",
+            "counter",
+            (requests - hits) as f64,
+        ),
+    ] {
+        let pool = &inner.pool;
+        text.push_str(&format!(
+            "# TYPE {name} {kind}\n{name}{{pool=\"{pool}\"}} {value}\n"
+        ));
+    }
+    self::text(inner, StatusCode::OK, &text)
 }
 
 async fn change(inner: &Arc<Inner>, body: Incoming) -> Response<AnswerBody> {
@@ -131,6 +170,9 @@ async fn learner(
     let behaviour = told.behaviour;
     let number = inner.begin();
     let hits = |draw, share| inner.chance.hits(draw, number, share);
+    if hits(Draw::CacheHit, behaviour.cache_hit_rate) {
+        count(&inner.counters.cache_hits);
+    }
     let (head, body) = request.into_parts();
     read_out(body).await;
     if hits(Draw::Hang, behaviour.hang) {

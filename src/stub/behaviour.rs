@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 const DEFAULT_TAIL: u32 = 3;
 /// At the start of a slow start everything takes this many times longer.
 const SLOW_START_FACTOR: f64 = 10.0;
+/// A healthy analyzer by the client's limits: half of 1 GB, and above a hit rate of 85 %.
+const MEMORY_BYTES: f64 = 512.0 * 1024.0 * 1024.0;
+const CACHE_HIT_RATE: f64 = 0.9;
+const CPU: f64 = 0.25;
 /// The longest time accepted, in milliseconds: an hour.
 const TIME_MAX_MS: f64 = 3_600_000.0;
 
@@ -31,6 +35,10 @@ pub struct Behaviour {
     pub refuse: bool,
     /// `/health` answers 503.
     pub sick: bool,
+    /// What `/metrics` says of the process: bytes, share of requests answered from the cache, cores in use.
+    pub memory_bytes: f64,
+    pub cache_hit_rate: f64,
+    pub cpu: f64,
     /// After this behaviour was set, latency falls evenly from 10 times the usual to the usual
     /// within this time; zero for none.
     pub slow_start: Duration,
@@ -58,6 +66,9 @@ pub struct Change {
     pub cut_body: Option<f64>,
     pub refuse: Option<bool>,
     pub sick: Option<bool>,
+    pub memory_bytes: Option<f64>,
+    pub cache_hit_rate: Option<f64>,
+    pub cpu: Option<f64>,
     pub slow_start_ms: Option<f64>,
     /// After this time all is as before the change, unless it was changed again: the only way back
     /// over HTTP from `refuse`.
@@ -74,6 +85,8 @@ pub enum BehaviourError {
     Time(&'static str),
     #[error("status is not between 200 and 599")]
     Status,
+    #[error("{0} is not a number of 0 or more")]
+    Amount(&'static str),
 }
 
 // === impl Latency ===
@@ -95,23 +108,31 @@ impl Latency {
 // === impl Behaviour ===
 
 impl Default for Behaviour {
-    /// A healthy analyzer that answers at once.
     fn default() -> Self {
-        Self {
-            latency: Latency::steady(Duration::ZERO),
-            error_rate: 0.0,
-            status: 500,
-            hang: 0.0,
-            reset: 0.0,
-            cut_body: 0.0,
-            refuse: false,
-            sick: false,
-            slow_start: Duration::ZERO,
-        }
+        Self::HEALTHY
     }
 }
 
 impl Behaviour {
+    /// A healthy analyzer that answers at once.
+    pub const HEALTHY: Self = Self {
+        latency: Latency {
+            median: Duration::ZERO,
+            p99: Duration::ZERO,
+        },
+        error_rate: 0.0,
+        status: 500,
+        hang: 0.0,
+        reset: 0.0,
+        cut_body: 0.0,
+        refuse: false,
+        sick: false,
+        memory_bytes: MEMORY_BYTES,
+        cache_hit_rate: CACHE_HIT_RATE,
+        cpu: CPU,
+        slow_start: Duration::ZERO,
+    };
+
     /// This behaviour with a change made to it.
     pub fn with(mut self, change: &Change) -> Result<Self, BehaviourError> {
         let shares = [
@@ -119,6 +140,11 @@ impl Behaviour {
             ("hang", change.hang, &mut self.hang),
             ("reset", change.reset, &mut self.reset),
             ("cut_body", change.cut_body, &mut self.cut_body),
+            (
+                "cache_hit_rate",
+                change.cache_hit_rate,
+                &mut self.cache_hit_rate,
+            ),
         ];
         for (name, share, place) in shares {
             if let Some(share) = share {
@@ -134,6 +160,17 @@ impl Behaviour {
         if let Some(status) = change.status {
             let valid = (200..600).contains(&status);
             self.status = valid.then_some(status).ok_or(BehaviourError::Status)?;
+        }
+        for (name, amount, place) in [
+            ("memory_bytes", change.memory_bytes, &mut self.memory_bytes),
+            ("cpu", change.cpu, &mut self.cpu),
+        ] {
+            if let Some(amount) = amount {
+                let valid = (0.0..=f64::MAX).contains(&amount);
+                *place = valid
+                    .then_some(amount)
+                    .ok_or(BehaviourError::Amount(name))?;
+            }
         }
         let slow_start = valid_time("slow_start_ms", change.slow_start_ms)?;
         self.slow_start = slow_start.unwrap_or(self.slow_start);
@@ -155,6 +192,9 @@ impl Behaviour {
             cut_body: Some(self.cut_body),
             refuse: Some(self.refuse),
             sick: Some(self.sick),
+            memory_bytes: Some(self.memory_bytes),
+            cache_hit_rate: Some(self.cache_hit_rate),
+            cpu: Some(self.cpu),
             slow_start_ms: ms(self.slow_start),
             for_ms: None,
         }

@@ -21,6 +21,7 @@ pub(super) enum Draw {
     Hang,
     Reset,
     CutBody,
+    CacheHit,
 }
 
 #[derive(Clone, Copy, Debug)]

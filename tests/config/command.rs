@@ -36,6 +36,9 @@ fn a_good_file_is_shown_as_a_table_with_what_each_stage_needs() {
         "  ramp     10%     4h        1m       1000 canary requests: about 0.7 requests/s in all at 10% over 4h",
         "    advance      error_rate < 1%",
         "    checkpoints  15m, 30m, 1h, 1h30m, 2h",
+        // What such a sample sees is checked by simulation in tests/statistics.
+        "    can see      1.4% errors or more (14 x a baseline of 0.1%) with 90% chance",
+        "    can see      nothing against baseline: nobody is left on it",
         "    at the end   met: advance; not met: up to 4h more, then go to 5% and hold",
     ] {
         assert!(
@@ -55,6 +58,7 @@ fn the_plan_is_explained_in_words() {
     for words in [
         "Stage 2 of 3, ramp: 10% of the learners go to ultra_fast for 4h, after 1m to warm up.",
         "It needs 1000 canary requests: about 14 requests/s in all at 1% over 2h.",
+        "With that many it can see 1.4% errors or more (14 x a baseline of 0.1%) with 90% chance.",
         "It passes when error_rate < 1% and p99 < 200ms and availability > 99.9%.",
         "Everybody goes back when error_rate > 1.5% for 2m or p99 > 250ms for 5m",
     ] {
@@ -78,6 +82,13 @@ fn json_says_the_same() {
         (ramp["name"].as_str(), ramp["weight"].as_f64()),
         (Some("ramp"), Some(0.1))
     );
+    // More than the first stage's 13.4 times with as many requests: two hours of evidence lie before it.
+    let ratio = ramp["detectable"]["ratio"].as_f64();
+    assert!(
+        ratio.is_some_and(|ratio| (15.0..30.0).contains(&ratio)),
+        "{ramp}"
+    );
+    assert_eq!(shown["rollouts"][0]["stages"][2]["detectable"], Value::Null);
     let (code, out, _) = output(&CheckArgs {
         schema: true,
         ..args(Path::new("/nonexistent"))

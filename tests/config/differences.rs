@@ -231,6 +231,7 @@ fn no_setting_changes_unseen() {
         ("state.path", "\"x\""),
         ("state.deployment_logs", "\"x\""),
         ("state.retention", "\"1d\""),
+        ("rehearsal.enabled", "true"),
         ("pools.spare.balance", "\"p2c\""),
         ("pools.spare.health", "false"),
         ("pools.spare.health.path", "\"/x\""),

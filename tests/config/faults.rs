@@ -461,10 +461,6 @@ duration = "1h"
 fn what_comes_later_is_refused_by_name() {
     let not_yet = "not in this version";
     check("[[notify]]\nkind = \"slack\"", &[(1, "notify", not_yet)]);
-    check(
-        "[rehearsal]\nenabled = true",
-        &[(2, "rehearsal.enabled", not_yet)],
-    );
     check("[fleet]", &[(1, "fleet", not_yet)]);
     check(
         "server.listen = [{ address = \"127.0.0.1:1\", tls = {}, proxy_protocol = true, client_ca = \"x\" }]",
@@ -484,11 +480,10 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_rollout(
-        "mode = \"aa\"\nsignals = []\nstabilization = {}",
+        "mode = \"aa\"\nstabilization = {}",
         &[
             (7, "rollouts.r.mode", "\"aa\" is not in this version"),
-            (8, "rollouts.r.signals", not_yet),
-            (9, "rollouts.r.stabilization", not_yet),
+            (8, "rollouts.r.stabilization", not_yet),
         ],
     );
     check_rollout(
@@ -517,11 +512,10 @@ fn what_comes_later_is_refused_by_name() {
         ],
     );
     check_stage(
-        "advance = [\"|revenue_impact| < 3%\"]\nrollback = [\"regression(any)\", \"error_rate > 1% per segment\"]",
+        "rollback = [\"regression(any)\", \"error_rate > 1% per segment\"]",
         &[
-            (7, "rollouts.r.stages[0].advance[0]", not_yet),
-            (8, "rollouts.r.stages[0].rollback[0]", not_yet),
-            (8, "rollouts.r.stages[0].rollback[1]", not_yet),
+            (7, "rollouts.r.stages[0].rollback[0]", not_yet),
+            (7, "rollouts.r.stages[0].rollback[1]", not_yet),
         ],
     );
 }

@@ -47,7 +47,7 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "server.listen = [{ address = \"[::1]:80\", proxy_protocol = false }]",
         "server.trusted = [\"10.0.0.0/8\", \"::1\"]",
         "pools.a = { endpoints = [\"analyzer.svc:80\"], health = false, request_headers = { x-a = \"b\" } }",
-        "rehearsal.enabled = false",
+        "rehearsal.enabled = true",
     ] {
         check(text, true);
     }
@@ -72,7 +72,7 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "pools.a = { endpoints = [\"h:1\"], health = true }",
         "pools.a = { endpoints = [\"h:1\"], dns = \"x\" }",
         "routes = [{ path = \"api\", pool = \"a\" }]",
-        "rehearsal.enabled = true",
+        "rehearsal.enabled = 1",
         "notify = []",
         "[rollouts.r]",
     ] {

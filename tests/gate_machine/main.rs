@@ -5,6 +5,8 @@ mod holds;
 mod life;
 mod order;
 mod random;
+mod rehearsals;
 mod restart;
+mod signals;
 mod sim;
 mod triggers;

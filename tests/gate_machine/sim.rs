@@ -125,6 +125,7 @@ pub(crate) fn parts() -> PlanParts {
             tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
             speed: 1.0,
         },
+        signals: Vec::new(),
         stages: vec![
             stage("canary", "1%"),
             stage("ramp", "10%"),
@@ -489,6 +490,8 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::IncidentClosed { .. } => "incident_closed",
         EventKind::AlarmNoted { .. } => "alarm_noted",
         EventKind::CanaryReplaced { .. } => "canary_replaced",
+        EventKind::RehearsalBegan { .. } => "rehearsal_began",
+        EventKind::RehearsalEnded(_) => "rehearsal_ended",
         EventKind::Restarted { .. } => "restarted",
         EventKind::ClockJumped { .. } => "clock_jumped",
     }

@@ -77,6 +77,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         store_fault: None,
         decided: None,
         thin_baseline_told: false,
+        rehearsal: None,
         watch: Watch {
             stage: 0,
             epoch: 1,
@@ -86,6 +87,8 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
             warm_until: None,
             breaches: Vec::new(),
         },
+        signals: Default::default(),
+        splits: Default::default(),
         run: (runs > 0).then(run),
     }
 }
@@ -113,6 +116,7 @@ pub(crate) fn run() -> Run {
         },
         totals: Default::default(),
         learners: Default::default(),
+        outcomes: Default::default(),
     }
 }
 
@@ -146,6 +150,7 @@ pub(crate) fn batch(events: Vec<Event>, slots: Vec<Slot>) -> Batch {
         events,
         slots,
         run,
+        inputs: Vec::new(),
     }
 }
 

@@ -156,6 +156,7 @@ impl Proxy {
             latency_limits_us: Vec::new(),
             patience: Duration::from_millis(100),
             failover_after: Some(Duration::from_millis(200)),
+            injection: None,
         };
         let name = RolloutName::parse(rollout).expect("a name");
         let table = self.live.load().with_settings(&name, settings);

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{notes, printed, rate_needed, weight_of};
+use super::{detects, notes, printed, rate_needed, weight_of};
 use crate::config::{Config, Fault};
 use crate::rollout::plan::Plan;
+use crate::rollout::stats::detectable::CHANCE;
 use crate::rollout::time::format_duration;
 
 pub(super) fn faults(file: &str, faults: &[Fault]) -> String {
@@ -59,8 +60,22 @@ fn stage_json(plan: &Plan, index: usize) -> Value {
         "checkpoints": checkpoints,
         "min_requests": stage.min_requests,
         "requests_per_second_needed": rate_needed(stage, weight),
+        "detectable": detectable_json(plan, index),
         "advance": printed(&stage.advance),
         "hold": printed(&stage.hold),
         "rollback": printed(&stage.rollback),
+    })
+}
+
+/// `null` where the stage sees nothing against baseline.
+fn detectable_json(plan: &Plan, index: usize) -> Value {
+    detects::of_stage(plan, index).map_or(Value::Null, |found| {
+        json!({
+            "baseline_error_rate": detects::BASE_RATE,
+            "error_rate": found.rate,
+            "ratio": found.ratio,
+            "odds_ratio": found.odds_ratio,
+            "chance": CHANCE,
+        })
     })
 }

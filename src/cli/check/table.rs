@@ -1,6 +1,6 @@
 //! The plan as a table: stages with what each needs, then the conditions of each.
 
-use super::{headline, needs, notes_text, printed, weight_of};
+use super::{detects, headline, needs, notes_text, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
 use crate::rollout::time::format_duration;
@@ -21,8 +21,8 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
         );
         text += &format!("  tripwire {}\n\n", tripwire(plan));
         text += &stage_rows(plan);
-        for stage in &plan.stages {
-            text += &condition_rows(stage);
+        for (index, stage) in plan.stages.iter().enumerate() {
+            text += &condition_rows(stage, detects::text(plan, index));
         }
     }
     text + &notes_text(config)
@@ -58,7 +58,7 @@ fn stage_rows(plan: &Plan) -> String {
     text
 }
 
-fn condition_rows(stage: &Stage) -> String {
+fn condition_rows(stage: &Stage, detects: String) -> String {
     let mut text = format!("\n  {}\n", stage.name);
     let met = match stage.on_success {
         OnSuccess::Advance => "met: advance",
@@ -79,6 +79,7 @@ fn condition_rows(stage: &Stage) -> String {
         ("advance", printed(&stage.advance)),
         ("hold", printed(&stage.hold)),
         ("rollback", printed(&stage.rollback)),
+        ("can see", vec![detects]),
         (
             "at the end",
             vec![format!(

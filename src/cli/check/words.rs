@@ -1,6 +1,6 @@
 //! The plan in words, for a person who has to say yes to it.
 
-use super::{headline, needs, notes_text, printed, weight_of};
+use super::{detects, headline, needs, notes_text, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::RolloutName;
@@ -53,6 +53,10 @@ fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
         format_duration(stage.warmup),
     );
     text += &format!("It needs {}.\n", needs(stage, weight));
+    text += &format!(
+        "With that many it can see {}.\n",
+        detects::text(plan, index)
+    );
     text += &sentence(
         "It passes when",
         " and ",

@@ -30,13 +30,7 @@ const fn behaviour(median_ms: u64, p99_ms: u64, error_rate: f64) -> Behaviour {
             p99: Duration::from_millis(p99_ms),
         },
         error_rate,
-        status: 500,
-        hang: 0.0,
-        reset: 0.0,
-        cut_body: 0.0,
-        refuse: false,
-        sick: false,
-        slow_start: Duration::ZERO,
+        ..Behaviour::HEALTHY
     }
 }
 

@@ -8,13 +8,17 @@ use std::sync::Arc;
 use super::super::compact::{
     DecodeError, Reader, decode_cell, decode_sketch, encode_cell, encode_sketch, put,
 };
+use super::{StateBytes, outcomes};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::gate::{Breach, Run, Snapshot};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
 
-const VERSION: u8 = 1;
+/// 2 has business results of learners.
+const VERSION: u8 = 2;
+/// Without them, and read all the same.
+const WITHOUT_OUTCOMES: u8 = 1;
 
 pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -32,15 +36,20 @@ pub(super) fn encode(snapshot: &Snapshot) -> Vec<u8> {
         for sketch in sketches(run) {
             piece(&mut out, &encode_sketch(sketch));
         }
+        outcomes::encode(&mut out, &run.outcomes);
     }
     out
 }
 
-/// Fills the counts of a snapshot that has everything else.
-pub(super) fn decode_into(bytes: &[u8], snapshot: &mut Snapshot) -> Result<(), DecodeError> {
+/// Fills the counts of a snapshot that has everything else,
+/// and gives back the state that a rehearsal keeps, if there is one.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    snapshot: &mut Snapshot,
+) -> Result<Option<StateBytes>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let found = reader.byte()?;
-    if found != VERSION {
+    if found != VERSION && found != WITHOUT_OUTCOMES {
         return Err(DecodeError::Version {
             found,
             known: VERSION,
@@ -57,8 +66,26 @@ pub(super) fn decode_into(bytes: &[u8], snapshot: &mut Snapshot) -> Result<(), D
         for sketch in sketches_mut(run) {
             *sketch = decode_sketch(next(&mut reader)?)?;
         }
+        if found != WITHOUT_OUTCOMES {
+            outcomes::decode_into(&mut reader, run)?;
+        }
     }
-    reader.end()
+    let kept = match snapshot.rehearsal {
+        Some(_) => Some(StateBytes {
+            json: String::from_utf8(next(&mut reader)?.to_vec())
+                .map_err(|_| DecodeError::Range("the text of a kept state"))?,
+            counts: next(&mut reader)?.to_vec(),
+        }),
+        None => None,
+    };
+    reader.end()?;
+    Ok(kept)
+}
+
+/// Adds the state that a rehearsal keeps: the last of the pieces.
+pub(super) fn put_kept(out: &mut Vec<u8>, kept: &StateBytes) {
+    piece(out, kept.json.as_bytes());
+    piece(out, &kept.counts);
 }
 
 fn cells(run: &Run) -> impl Iterator<Item = &Cell> {
@@ -87,12 +114,12 @@ fn sketches_mut(run: &mut Run) -> impl Iterator<Item = &mut LearnerSketch> {
     run.learners.iter_mut().chain(&mut run.stage.learners)
 }
 
-fn piece(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn piece(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-fn next<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+pub(super) fn next<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
     let len = reader.count()?;
     reader.take(len)
 }

@@ -3,20 +3,24 @@
 //! Spans are `{secs, nanos}`, exact, because the gate must go on bit for bit. A field that is added later
 //! gets a default, so that an older state is still read.
 
+mod outside;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::outside::{PastSplitState, SeriesState};
 use super::StateError;
 use crate::records::event::RollbackWord;
 use crate::records::plan::PlanRecord;
+use crate::records::rehearsal::FaultRecord;
 use crate::records::words;
 use crate::rollout::assign::Split;
 use crate::rollout::gate::{
     Awaiting, Breach, Cause, Decided, EventId, HeldFor, Incident, Phase, PoolHealth, Progress,
-    RollbackCause, Run, Snapshot, Watch,
+    Rehearsal, RollbackCause, Run, Snapshot, Watch,
 };
 use crate::rollout::plan::Plan;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -47,7 +51,13 @@ pub(super) struct State {
     store_fault: Option<String>,
     decided: Option<DecidedState>,
     thin_baseline_told: bool,
+    #[serde(default)]
+    rehearsal: Option<RehearsalState>,
     watch: WatchState,
+    #[serde(default)]
+    signals: Vec<SeriesState>,
+    #[serde(default)]
+    splits: Vec<PastSplitState>,
     run: Option<RunState>,
 }
 
@@ -108,6 +118,16 @@ struct DecidedState {
     cause: RollbackWord,
     trigger: Option<String>,
     breached_since: Moments,
+}
+
+/// Without what was before, which stands among the counts.
+#[derive(Debug, Serialize, Deserialize)]
+struct RehearsalState {
+    fault: FaultRecord,
+    began: Moments,
+    within: Duration,
+    detected: Option<Moments>,
+    back: Option<Moments>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -197,7 +217,10 @@ impl From<&Snapshot> for State {
             store_fault: snapshot.store_fault.clone(),
             decided: snapshot.decided.as_ref().map(DecidedState::from),
             thin_baseline_told: snapshot.thin_baseline_told,
+            rehearsal: snapshot.rehearsal.as_ref().map(RehearsalState::from),
             watch: WatchState::from(&snapshot.watch),
+            signals: outside::series(&snapshot.signals),
+            splits: outside::splits(&snapshot.splits),
             run: snapshot.run.as_ref().map(RunState::from),
         }
     }
@@ -230,7 +253,13 @@ impl State {
             store_fault: self.store_fault,
             decided: self.decided.map(Decided::from),
             thin_baseline_told: self.thin_baseline_told,
+            rehearsal: self
+                .rehearsal
+                .map(RehearsalState::into_rehearsal)
+                .transpose()?,
             watch: self.watch.into(),
+            signals: outside::readings(self.signals)?,
+            splits: outside::past_splits(self.splits)?,
             run: self.run.map(RunState::into_run).transpose()?,
         })
     }
@@ -343,6 +372,32 @@ impl From<IncidentState> for Incident {
             summary: state.summary,
             opened: state.opened.into(),
         }
+    }
+}
+
+impl From<&Rehearsal> for RehearsalState {
+    fn from(rehearsal: &Rehearsal) -> Self {
+        Self {
+            fault: rehearsal.injection.into(),
+            began: rehearsal.began.into(),
+            within: rehearsal.within,
+            detected: rehearsal.detected.map(Moments::from),
+            back: rehearsal.back.map(Moments::from),
+        }
+    }
+}
+
+impl RehearsalState {
+    fn into_rehearsal(self) -> Result<Rehearsal, StateError> {
+        let share = self.fault.share_ppm;
+        Ok(Rehearsal {
+            injection: self.fault.injection().ok_or(StateError::Weight(share))?,
+            began: self.began.into(),
+            within: self.within,
+            detected: self.detected.map(Now::from),
+            back: self.back.map(Now::from),
+            kept: Box::new(Snapshot::at_rest(Split::baseline_only())),
+        })
     }
 }
 
@@ -517,6 +572,7 @@ impl RunState {
             stage: self.stage.into(),
             totals: self.totals.into(),
             learners: Default::default(),
+            outcomes: Default::default(),
         })
     }
 }

@@ -6,6 +6,7 @@
 
 mod counts;
 mod mirror;
+mod outcomes;
 
 use super::compact::DecodeError;
 use super::plan::PlanRecordError;
@@ -31,21 +32,28 @@ pub enum StateError {
     Plan(#[from] PlanRecordError),
     #[error("the saved weight of {0} ppm is above the whole")]
     Weight(u32),
+    #[error("the saved signal {0}")]
+    Signal(String),
 }
 
 pub fn encode(snapshot: &Snapshot) -> StateBytes {
     let json = serde_json::to_string(&mirror::State::from(snapshot))
         .expect("numbers, texts and lists of them are JSON");
-    StateBytes {
-        json,
-        counts: counts::encode(snapshot),
+    let mut counts = counts::encode(snapshot);
+    if let Some(rehearsal) = &snapshot.rehearsal {
+        let kept = encode(&rehearsal.kept);
+        counts::put_kept(&mut counts, &kept);
     }
+    StateBytes { json, counts }
 }
 
 pub fn decode(json: &str, counts: &[u8]) -> Result<Snapshot, StateError> {
     let state: mirror::State = serde_json::from_str(json)?;
     let mut snapshot = state.into_snapshot()?;
-    counts::decode_into(counts, &mut snapshot)?;
+    let kept = counts::decode_into(counts, &mut snapshot)?;
+    if let (Some(rehearsal), Some(kept)) = (&mut snapshot.rehearsal, kept) {
+        *rehearsal.kept = decode(&kept.json, &kept.counts)?;
+    }
     Ok(snapshot)
 }
 

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use super::{Condition, ConditionError, Metric, Op, Selector, Unit};
+use super::{Condition, ConditionError, Metric, Op, Selector, Unit, number};
+use crate::rollout::name::SignalName;
 use crate::rollout::time::parse_duration;
 
 // What a condition says after its value.
@@ -33,7 +34,8 @@ pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
     } else {
         metric.unit()
     };
-    let value = parse_value(value, unit, selector == Selector::Delta).map_err(fault)?;
+    let negative = selector == Selector::Delta || matches!(metric, Metric::Signal(_));
+    let value = parse_value(value, unit, negative).map_err(fault)?;
     let tail = parse_tail(words).map_err(fault)?;
     Ok(Condition {
         metric,
@@ -48,12 +50,7 @@ pub(super) fn condition(text: &str) -> Result<Condition, ConditionError> {
 }
 
 fn refuse_later_versions(text: &str) -> Result<(), String> {
-    for name in [
-        "regression(",
-        "revenue_impact",
-        "segment_variance",
-        "per segment",
-    ] {
+    for name in ["regression(", "segment_variance", "per segment"] {
         if text.contains(name) {
             let name = if name == "regression(" {
                 "regression(..)"
@@ -81,15 +78,18 @@ fn parse_left(left: &str) -> Result<(Metric, Selector, bool), String> {
     if name.is_empty() {
         return Err("there is no metric before the comparison".to_owned());
     }
-    let metric = Metric::ALL
+    let ours = Metric::ALL
         .into_iter()
-        .find(|metric| metric.as_str() == name)
-        .ok_or_else(|| unknown_metric(name))?;
+        .find(|metric| metric.as_str() == name);
+    let metric = match ours {
+        Some(metric) => metric,
+        None => SignalName::parse(name)
+            .map(Metric::Signal)
+            .map_err(|_| unknown_metric(name))?,
+    };
     if matches!(metric, Metric::Incidents | Metric::SegmentVariance) && selector != Selector::Canary
     {
-        return Err(format!(
-            "{name} is a figure of the rollout, not for an arm"
-        ));
+        return Err(format!("{name} is a figure of the rollout, not for an arm"));
     }
     Ok((metric, selector, absolute))
 }
@@ -97,7 +97,7 @@ fn parse_left(left: &str) -> Result<(Metric, Selector, bool), String> {
 fn unknown_metric(name: &str) -> String {
     let known: Vec<&str> = Metric::ALL.iter().map(|metric| metric.as_str()).collect();
     format!(
-        "{name:?} is not a metric ({}); signals are not in this version",
+        "{name:?} is not a metric ({}) nor the name of a signal",
         known.join(", ")
     )
 }
@@ -151,7 +151,7 @@ fn parse_value(text: &str, unit: Unit, may_be_negative: bool) -> Result<f64, Str
             None => number(digits, ""),
         },
         Unit::Latency => return parse_duration(digits).map(|limit| limit.as_micros() as f64),
-        Unit::Number => number(digits, ""),
+        Unit::Number => number::parse(text),
         Unit::Rate => number(digits.strip_suffix("/s").unwrap_or(digits), ""),
         Unit::Count => number(digits, "").filter(|count| count.fract() == 0.0),
     };
@@ -159,7 +159,7 @@ fn parse_value(text: &str, unit: Unit, may_be_negative: bool) -> Result<f64, Str
         let wanted = match unit {
             Unit::Share => "a share like 1% or 0.01",
             Unit::Latency => "a duration like 200ms",
-            Unit::Number => "a number",
+            Unit::Number => "a number like 0.6, 60%, 1GiB or 250ms",
             Unit::Rate => "a number per second",
             Unit::Count => "a whole number",
         };
@@ -403,6 +403,65 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_none_of_ours_is_a_signals() {
+        let check = |text: &str, name: &str, selector, value, printed: &str| {
+            let condition = parse(text);
+            let name = SignalName::parse(name).expect(name);
+            assert_eq!(condition.metric, Metric::Signal(name), "{text}");
+            assert_eq!(
+                (condition.selector, condition.value),
+                (selector, value),
+                "{text}"
+            );
+            assert_eq!(condition.to_string(), printed);
+            assert_eq!(parse(printed), condition, "{printed} does not read back");
+        };
+        use Selector::*;
+        check(
+            "memory < 1GiB",
+            "memory",
+            Canary,
+            1_073_741_824.0,
+            "memory < 1GiB",
+        );
+        check(
+            "cache.hit-rate > 60%",
+            "cache.hit-rate",
+            Canary,
+            0.6,
+            "cache.hit-rate > 0.6",
+        );
+        check(
+            "cpu{baseline} > -0.5 over 5m",
+            "cpu",
+            Baseline,
+            -0.5,
+            "cpu{baseline} > -0.5 over 5m",
+        );
+        check(
+            "cpu{delta} > -5% for 1m",
+            "cpu",
+            Delta,
+            -0.05,
+            "cpu{delta} > -5% for 1m",
+        );
+        check(
+            "|revenue_impact| < 3%",
+            "revenue_impact",
+            Canary,
+            0.03,
+            "|revenue_impact| < 3%",
+        );
+        check(
+            "revenue_impact < -5% for 10m",
+            "revenue_impact",
+            Canary,
+            -0.05,
+            "revenue_impact < -5% for 10m",
+        );
+    }
+
+    #[test]
     fn what_is_no_condition_is_refused_with_its_reason() {
         let check = |text: &str, why: &str| {
             let error = Condition::parse(text).expect_err(text).to_string();
@@ -430,18 +489,14 @@ mod tests {
         check("p99{other} < 200ms", "not canary, baseline or delta");
         check("p99{delta < 200ms", "closing }");
         check("|p99 < 200ms", "closing |");
-        check("speed < 3", "not a metric");
-        check("cache_hit_rate > 60%", "signals are not in this version");
+        check("speed! < 3", "not a metric");
+        check("cache_hit_rate > fast", "not a number");
         check("error_rate < 1% for", "no duration after");
         check("error_rate < 1% for soon", "not a duration");
         check("error_rate < 1% for 1m for 2m", "stands twice");
         check("error_rate < 1% over 0s", "holds nothing");
         check("error_rate < 1% please", "not understood");
         check("regression(any)", "regression(..) is not in this version");
-        check(
-            "|revenue_impact| < 3%",
-            "revenue_impact is not in this version",
-        );
         check(
             "segment_variance < 5%",
             "segment_variance is not in this version",

@@ -51,6 +51,7 @@ impl Gate {
         Verb::of(&action)
             .check(self.state.phase)
             .map_err(Refusal::Phase)?;
+        self.check_rehearsing(Verb::of(&action))?;
         match action {
             Action::Start {
                 plan,
@@ -70,6 +71,9 @@ impl Gate {
             Action::Unpin { learner } => self.unpin(now, author, &learner, out),
             Action::OpenIncident { summary } => self.open_incident(now, author, summary, out),
             Action::CloseIncident { id } => self.close_incident(now, author, id, out),
+            Action::Rehearse { injection, within } => {
+                self.begin_rehearsal(now, author, injection, within, out)
+            }
             Action::CanaryReplaced { what, version } => {
                 self.replace_canary(now, author, what, version, out)
             }
@@ -108,6 +112,7 @@ impl Gate {
             stage: Progress::new(0),
             totals: Totals::default(),
             learners: Default::default(),
+            outcomes: Default::default(),
         });
         self.step_to(
             now,
@@ -198,6 +203,7 @@ impl Gate {
     }
 
     fn roll_back_by_hand(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
+        self.drop_rehearsal(now, author.by, out);
         let evaluations = self.judge_all(now);
         let retreat = Retreat {
             cause: RollbackCause::Operator,
@@ -209,6 +215,7 @@ impl Gate {
     }
 
     fn abort(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
+        self.drop_rehearsal(now, author.by, out);
         let from = self.state.split.weight;
         if let Some(run) = &mut self.state.run {
             run.ended = Some(now);
@@ -410,6 +417,7 @@ impl Gate {
         version: Option<String>,
         out: &mut Vec<Effect>,
     ) -> Answer {
+        self.end_rehearsal(now, None, "the canary was replaced".to_owned(), out);
         if let (Some(run), Some(version)) = (&mut self.state.run, version) {
             run.version = version;
         }

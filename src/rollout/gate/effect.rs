@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use super::input::EventId;
+use super::rehearsal::Rehearsed;
 use super::state::Cause;
 use super::state::Phase;
 use crate::rollout::assign::Split;
 use crate::rollout::name::StageName;
+use crate::rollout::rehearsal::Injection;
 use crate::rollout::time::Now;
 use crate::rollout::verdict::Evaluation;
 use crate::rollout::weight::Weight;
@@ -139,6 +141,12 @@ pub enum EventKind {
     CanaryReplaced {
         what: String,
     },
+    RehearsalBegan {
+        injection: Injection,
+        within: Duration,
+    },
+    /// It is over, and what was before comes back.
+    RehearsalEnded(Rehearsed),
     /// serin came back after a gap; `windows_kept` says whether it was within `max_gap`.
     Restarted {
         gap: Duration,

@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use super::outside::Heard;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
+use crate::rollout::rehearsal::Injection;
 use crate::rollout::slot::Slot;
 use crate::rollout::weight::Weight;
 
@@ -19,6 +21,8 @@ pub enum Input {
     Command(Command),
     /// Every 250 ms.
     Tick(Box<Observed>),
+    /// What sources of signals said, and results of learners.
+    Heard(Box<Heard>),
     /// Every event up to this one lies safely on disk, with the state that follows from it.
     Stored(EventId),
     /// The store cannot write (the message says why). It keeps what it was given and tries again.
@@ -68,6 +72,11 @@ pub enum Action {
     },
     CloseIncident {
         id: u64,
+    },
+    /// Injects faults into canary's requests until they are found, rolled back and gone, at most for `within`.
+    Rehearse {
+        injection: Injection,
+        within: Duration,
     },
     /// The canary's endpoints or version (then `Some`) were replaced while running: the stage begins anew.
     CanaryReplaced {

@@ -124,7 +124,8 @@ impl Gate {
         condition: &Condition,
     ) -> Evaluation {
         let view = self.guard_view(now, purpose, condition);
-        let sample = self.sample(&view);
+        let (_, since) = self.guard_span(purpose, condition);
+        let sample = self.sample_since(&view, now, since);
         let mut evaluation =
             condition.evaluate(purpose, &sample, condition.over.unwrap_or(DEFAULT_OVER));
         if self.lacks_baseline(condition) {
@@ -133,7 +134,7 @@ impl Gate {
             return evaluation;
         }
         if let Some(breach) = self.breach(purpose, index) {
-            evaluation.breached_for = Some(breach.lasted);
+            evaluation.breached_for = Some(breach.stands());
             evaluation.learners =
                 names_learners(condition.metric).then_some(breach.learners.len() as u64);
             if evaluation.note.is_empty() && purpose != Purpose::Hold {
@@ -160,16 +161,19 @@ impl Gate {
                     let view =
                         self.window
                             .view(now.mono, over, self.warm_since(), &self.state.probes);
-                    condition.evaluate(Purpose::Advance, &self.sample(&view), over)
+                    let sample = self.sample_since(&view, now, self.warm_since());
+                    condition.evaluate(Purpose::Advance, &sample, over)
                 }
                 None => {
                     let totals = &run.stage.totals;
-                    condition.evaluate(Purpose::Advance, &self.sample(totals), totals.span)
+                    let sample = self.sample_since(totals, now, self.warm_since());
+                    condition.evaluate(Purpose::Advance, &sample, totals.span)
                 }
             };
             if condition.throughout {
                 self.judge_throughout(&mut evaluation, index, &run.stage, stage);
             }
+            self.let_through(&mut evaluation);
             if let (Some(short), Verdict::Pass | Verdict::Fail) = (&short, evaluation.verdict) {
                 evaluation.verdict = Verdict::Unproven;
                 evaluation.note.clone_from(short);
@@ -198,6 +202,7 @@ impl Gate {
             measured,
             incidents: self.state.incidents.len() as u64,
             min_window_requests: self.min_window_requests(),
+            outside: None,
         }
     }
 

@@ -14,6 +14,8 @@ mod hold;
 mod input;
 mod invariants;
 mod judge;
+mod outside;
+mod rehearsal;
 mod retreat;
 mod snapshot;
 mod stage;
@@ -26,6 +28,8 @@ use std::time::Duration;
 
 pub use effect::{Effect, Event, EventKind, Refusal, RollbackCause};
 pub use input::{Action, Command, EventId, Input, Observed, PoolHealth};
+pub use outside::{Heard, OutcomeFigures, SignalFigure};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use snapshot::{Awaiting, Breach, Decided, HeldFor, Progress, Run, Snapshot, Watch};
 pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb};
 pub use status::{ArmFigures, HoldCause, Incident, Status};
@@ -120,8 +124,15 @@ impl Gate {
             let kind = EventKind::Restarted { gap, windows_kept };
             gate.tell(now, Author::GATE, kind, &mut out);
         }
+        gate.end_rehearsal(now, None, "serin was restarted".to_owned(), &mut out);
         gate.check_invariants(&out);
         (gate, out)
+    }
+
+    /// A gate as it stood between two inputs, for a replay: nothing is published or told. Its windows are empty, as they
+    /// are when a run begins.
+    pub fn as_it_stood(snapshot: Snapshot) -> Self {
+        Self::with(snapshot)
     }
 
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
@@ -129,9 +140,11 @@ impl Gate {
         match input {
             Input::Command(command) => self.command(now, command, &mut out),
             Input::Tick(observed) => self.tick(now, &observed, &mut out),
+            Input::Heard(heard) => self.hear(now, *heard),
             Input::Stored(id) => self.stored(now, id, &mut out),
             Input::StoreFailed(why) => self.store_failed(now, &why, &mut out),
         }
+        self.remember_outside(now);
         self.check_invariants(&out);
         out
     }
@@ -145,6 +158,12 @@ impl Gate {
 
     pub fn phase(&self) -> Phase {
         self.state.phase
+    }
+
+    /// Whether no step waits for the disk, and no rehearsal for its end.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.awaiting.is_none() && self.withheld.is_empty() && state.rehearsal.is_none()
     }
 
     /// The stage of the present or last run.

@@ -80,6 +80,7 @@ impl Gate {
         retreat: Retreat,
         out: &mut Vec<Effect>,
     ) {
+        self.note_rehearsed(now, &retreat);
         match self.fallback(&retreat.cause) {
             Some(weight) => self.fall_back(now, author, retreat, weight, out),
             None => self.roll_back(now, author, retreat, out),

@@ -3,16 +3,20 @@
 //! The gate works on this very struct, so nothing it decides by can be forgotten. Beside it only the
 //! recent slots are needed, which are stored as samples. Decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::effect::RollbackCause;
 use super::input::{EventId, PoolHealth};
+use super::rehearsal::Rehearsal;
 use super::state::{Cause, Phase};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
 use crate::rollout::learners::LearnerSketch;
+use crate::rollout::outcome::{Outcomes, PastSplit};
 use crate::rollout::plan::Plan;
+use crate::rollout::signal::Readings;
 use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::verdict::Purpose;
 use crate::rollout::weight::Weight;
@@ -58,7 +62,12 @@ pub struct Snapshot {
     pub decided: Option<Decided>,
     /// Baseline was found below its needed share at a weight above 50 %, and that was told.
     pub thin_baseline_told: bool,
+    pub rehearsal: Option<Rehearsal>,
     pub watch: Watch,
+    /// What sources of signals said of late.
+    pub signals: Readings,
+    /// Splits of the last day, oldest first: late results of learners are credited by them.
+    pub splits: VecDeque<PastSplit>,
     /// The present or last run.
     pub run: Option<Run>,
 }
@@ -114,7 +123,7 @@ pub struct Breach {
     pub index: usize,
     /// The tick that first found it true.
     pub since: Now,
-    /// Observed time over ticks with data, compared with `for`.
+    /// Observed time over ticks with data in which baseline kept the limit.
     pub lasted: Duration,
     /// Observed time without data since the last tick with data.
     pub without_data: Duration,
@@ -147,6 +156,8 @@ pub struct Run {
     pub totals: Totals,
     /// By `Arm::index`.
     pub learners: [LearnerSketch; 2],
+    /// Business results of learners. Shared, because a snapshot is taken at every tick.
+    pub outcomes: Arc<Outcomes>,
 }
 
 /// How far the present stage has come.
@@ -198,7 +209,10 @@ impl Snapshot {
             store_fault: None,
             decided: None,
             thin_baseline_told: false,
+            rehearsal: None,
             watch,
+            signals: Readings::default(),
+            splits: VecDeque::new(),
             run: None,
         }
     }

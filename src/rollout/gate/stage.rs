@@ -96,7 +96,7 @@ impl Gate {
             let condition = self.condition(breach.purpose, breach.index)?;
             Some(format!(
                 "{condition} is breached for {}",
-                whole_seconds(breach.lasted)
+                whole_seconds(breach.stands())
             ))
         });
         shown.collect()
@@ -181,6 +181,7 @@ impl Gate {
             measured: &progress.interval,
             incidents: progress.interval_incidents,
             min_window_requests: stage.min_window_requests,
+            outside: None,
         };
         let asked = stage
             .advance

@@ -174,6 +174,7 @@ pub enum Verb {
     Unpin,
     OpenIncident,
     CloseIncident,
+    Rehearse,
     CanaryReplaced,
 }
 
@@ -194,7 +195,7 @@ pub struct Rule {
 const IN_A_RUN: &[Phase] = &[Phase::Running, Phase::Held, Phase::Paused];
 
 /// Which command is allowed in which phase, and what it does. The texts of refusals come from here.
-pub const TRANSITIONS: [Rule; 15] = [
+pub const TRANSITIONS: [Rule; 16] = [
     Rule {
         verb: Verb::Start,
         name: "start",
@@ -315,6 +316,13 @@ pub const TRANSITIONS: [Rule; 15] = [
         does: "lowers `incidents` by one",
     },
     Rule {
+        verb: Verb::Rehearse,
+        name: "rehearse",
+        infinitive: "rehearse",
+        phases: &[Phase::Running],
+        does: "injects faults into canary's requests until they are found, rolled back and gone; then goes on as before",
+    },
+    Rule {
         verb: Verb::CanaryReplaced,
         name: "canary replaced",
         infinitive: "take note of a replaced canary",
@@ -340,6 +348,7 @@ impl Verb {
             Action::Unpin { .. } => Self::Unpin,
             Action::OpenIncident { .. } => Self::OpenIncident,
             Action::CloseIncident { .. } => Self::CloseIncident,
+            Action::Rehearse { .. } => Self::Rehearse,
             Action::CanaryReplaced { .. } => Self::CanaryReplaced,
         }
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::Gate;
 use super::input::EventId;
+use super::outside::{OutcomeFigures, SignalFigure};
 use super::stage::{unmet_criteria, whole_seconds};
 use super::state::{Cause, Phase};
-use super::tick::unseen;
 use crate::rollout::condition::Metric;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, StageName};
@@ -48,6 +48,9 @@ pub struct Status {
     pub recent: [ArmFigures; 2],
     pub stage_figures: [ArmFigures; 2],
     pub run_figures: [ArmFigures; 2],
+    /// What is known from outside: each signal by arm and segment, each outcome of the run.
+    pub signals: Vec<SignalFigure>,
+    pub outcomes: Vec<OutcomeFigures>,
     /// Every condition of the stage, judged now.
     pub evaluations: Vec<Evaluation>,
     pub checkpoints_done: usize,
@@ -131,6 +134,8 @@ impl Gate {
             recent: Arm::ALL.map(|arm| ArmFigures::of(&recent, arm, None)),
             stage_figures: of_run(&|run| both(&run.stage.totals, &run.stage.learners)),
             run_figures: of_run(&|run| both(&run.totals, &run.learners)),
+            signals: self.signal_figures(now),
+            outcomes: self.outcome_figures(),
             evaluations: self.judge_all(now),
             checkpoints_done: run.map_or(0, |run| run.stage.checkpoints_done),
             outlook: self.outlook(now),
@@ -282,7 +287,13 @@ impl ArmFigures {
             } else {
                 0.0
             },
-            learners: learners.map(|sketch| if unseen(sketch) { 0 } else { sketch.estimate() }),
+            learners: learners.map(|sketch| {
+                if sketch.is_empty() {
+                    0
+                } else {
+                    sketch.estimate()
+                }
+            }),
         }
     }
 }

@@ -25,8 +25,6 @@ const CLOCK_JUMP_MS: i64 = 5_000;
 /// Where no plan says them.
 const DEFAULT_MAX_GAP: Duration = Duration::from_secs(300);
 const DEFAULT_WARMUP: Duration = Duration::from_secs(60);
-/// A sketch without learners, for a comparison that costs nothing.
-static NO_LEARNERS: [u8; 1 << 14] = [0; 1 << 14];
 
 impl Gate {
     pub(super) fn tick(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) {
@@ -66,6 +64,7 @@ impl Gate {
             self.note_thin_baseline(now, out);
             self.run_stage(now, credited, out);
         }
+        self.rehearse(now, out);
     }
 
     /// Windows and `for` start over.
@@ -215,7 +214,7 @@ impl Gate {
             return;
         };
         for arm in Arm::ALL.map(Arm::index) {
-            if unseen(&observed.learners[arm]) {
+            if observed.learners[arm].is_empty() {
                 continue;
             }
             merge(&mut run.learners[arm], &observed.learners[arm]);
@@ -265,11 +264,6 @@ impl Gate {
         self.watched_stage()
             .map_or(DEFAULT_WARMUP, |stage| stage.warmup)
     }
-}
-
-/// Whether a sketch holds nobody, at the price of a comparison of memory.
-pub(super) fn unseen(sketch: &LearnerSketch) -> bool {
-    sketch.registers() == NO_LEARNERS
 }
 
 fn has_canary(slot: &Slot, watch: &Watch) -> bool {

@@ -98,6 +98,11 @@ impl Gate {
             return (seen < PROOF).then(|| format!("{seen} of {PROOF} failing learners"));
         }
         let view = self.guard_view(now, breach.purpose, condition);
+        if condition.metric.is_impact() {
+            let (_, since) = self.guard_span(breach.purpose, condition);
+            let sample = self.sample_since(&view, now, since);
+            return unproven_impact(condition, &sample);
+        }
         let seen = on_the_wrong_side(condition, &self.sample(&view))?;
         (seen < PROOF).then(|| format!("{seen} of {PROOF} requests on the wrong side"))
     }
@@ -124,7 +129,7 @@ impl Gate {
         let due = |breach: &&Breach| {
             let condition = self.condition(breach.purpose, breach.index);
             breach.without_data.is_zero()
-                && condition.is_some_and(|condition| breach.lasted >= condition.sustained)
+                && condition.is_some_and(|condition| breach.stands() >= condition.sustained)
         };
         self.state
             .watch
@@ -170,7 +175,8 @@ impl Gate {
             view,
         } = *tick;
         let old = self.breach(purpose, index).cloned();
-        let sample = self.sample(view);
+        let (_, since) = self.guard_span(purpose, condition);
+        let sample = self.sample_since(view, now, since);
         let mut breach = match (condition.truth(purpose, &sample), old) {
             (Some(false), _) | (None, None) => return None,
             (None, Some(mut old)) => {
@@ -179,7 +185,6 @@ impl Gate {
                 return kept.then_some(old);
             }
             (Some(true), Some(mut old)) => {
-                add(&mut old.lasted, passed.observed);
                 old.without_data = Duration::ZERO;
                 old.take_in(condition.arm(), failing);
                 old
@@ -221,13 +226,29 @@ impl Breach {
         self.others += failing.others[arm.index()];
     }
 
+    /// Compared with `for`.
+    pub(super) fn stands(&self) -> Duration {
+        self.lasted.saturating_add(self.shared)
+    }
+
+    // Time shared with baseline is no proof against canary: when the outage ends and its last seconds leave canary's
+    // window later than baseline's, the clock stands where it stood before the outage.
     fn share(&mut self, now: Now, passed: Passed, shared: bool) {
+        let begun_now = self.since == now;
         match (shared, self.shared_since) {
             (true, Some(_)) => add(&mut self.shared, passed.observed),
-            (true, None) => self.shared_since = Some(now.mono),
+            (true, None) => {
+                self.shared_since = Some(now.mono);
+                if !begun_now {
+                    add(&mut self.lasted, passed.observed);
+                }
+            }
             (false, _) => {
                 self.shared_since = None;
                 self.shared = Duration::ZERO;
+                if !begun_now {
+                    add(&mut self.lasted, passed.observed);
+                }
             }
         }
     }
@@ -243,6 +264,7 @@ fn insert(learners: &mut BTreeSet<LearnerHash>, learner: LearnerHash) {
 fn broken_by_baseline(purpose: Purpose, condition: &Condition, sample: &Sample<'_>) -> bool {
     if condition.selector != Selector::Canary
         || matches!(condition.metric, Metric::Throughput | Metric::Incidents)
+        || condition.metric.is_impact()
     {
         return false;
     }
@@ -251,6 +273,16 @@ fn broken_by_baseline(purpose: Purpose, condition: &Condition, sample: &Sample<'
         ..condition.clone()
     };
     baseline.truth(purpose, sample) == Some(true)
+}
+
+// A business figure takes the weight down only when its whole interval lies on the limit's side of 0 (gate.md,
+// "Evidence", 7). One that is read, and not counted here, has none: its source's word is proof enough.
+fn unproven_impact(condition: &Condition, sample: &Sample<'_>) -> Option<String> {
+    let (low, high) = condition.interval(sample)?;
+    (low <= 0.0 && high >= 0.0).then(|| {
+        let show = |bound| condition.unit().show(bound);
+        format!("its interval from {} to {} holds 0", show(low), show(high))
+    })
 }
 
 // For metrics that name no learners but count requests; `None` where data is proof enough.

@@ -2,11 +2,13 @@
 //!
 //! Reads a plan and never changes it. What one condition may say by itself is the grammar's matter.
 
+mod signals;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{OnFailure, Plan, PlanFault, PlanParts, Stage};
-use crate::rollout::condition::{Condition, Selector, Unit};
+use crate::rollout::condition::{Condition, Metric, Selector, Unit};
 use crate::rollout::slot::{LATENCY_MAX_US, LATENCY_MIN_US};
 use crate::rollout::time::format_duration;
 use crate::rollout::weight::Weight;
@@ -36,6 +38,7 @@ pub(super) fn faults(parts: &PlanParts) -> Vec<PlanFault> {
         faults.add("holdout", "100% leaves nobody for the canary");
     }
     check_gate(parts, &mut faults);
+    signals::check(parts, &mut faults);
     if parts.stages.is_empty() {
         faults.add("stages", "there is no stage");
     }
@@ -231,7 +234,7 @@ fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut F
     }
     let value = condition.value;
     match condition.unit() {
-        Unit::Share if condition.selector != Selector::Delta && !(0.0..=1.0).contains(&value) => {
+        Unit::Share if !may_be_any(condition) && !(0.0..=1.0).contains(&value) => {
             add("a share lies between 0% and 100%");
         }
         Unit::Latency if !(LATENCY_MIN_US as f64..=LATENCY_MAX_US as f64).contains(&value) => {
@@ -239,6 +242,11 @@ fn check_condition(path: &str, condition: &Condition, list: List, faults: &mut F
         }
         Unit::Share | Unit::Latency | Unit::Rate | Unit::Count | Unit::Number => {}
     }
+}
+
+// A change may be negative, and larger than the whole.
+fn may_be_any(condition: &Condition) -> bool {
+    condition.selector == Selector::Delta || matches!(condition.metric, Metric::Signal(_))
 }
 
 fn check_needs_baseline(path: &str, stage: &Stage, faults: &mut Faults) {
@@ -255,6 +263,7 @@ impl Faults {
         self.0.push(PlanFault {
             path: path.to_owned(),
             message: message.into(),
+            unknown: None,
         });
     }
 }
@@ -265,7 +274,7 @@ mod tests {
     use crate::rollout::name::{PoolName, RolloutName, StageName};
     use crate::rollout::plan::{GateParts, Identity, OnSuccess};
 
-    fn conditions(texts: &[&str]) -> Vec<Condition> {
+    pub(super) fn conditions(texts: &[&str]) -> Vec<Condition> {
         let parse = |text: &&str| Condition::parse(text).expect(text);
         texts.iter().map(parse).collect()
     }
@@ -289,7 +298,7 @@ mod tests {
         }
     }
 
-    fn parts() -> PlanParts {
+    pub(super) fn parts() -> PlanParts {
         PlanParts {
             rollout: RolloutName::parse("analyzer").expect("a name"),
             identity: Identity {
@@ -309,6 +318,7 @@ mod tests {
                 tripwire: Condition::parse("error_rate > 50% for 0s over 1s").ok(),
                 speed: 1.0,
             },
+            signals: Vec::new(),
             stages: vec![
                 stage("canary", "1%"),
                 stage("ramp", "10%"),

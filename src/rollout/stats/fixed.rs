@@ -1,0 +1,68 @@
+//! Process 1: one arm against a fixed limit p0 on its rate of failing.
+//!
+//! H0: the chance of failing is at most p0. Against it stand the rates `g_j = p0 M_j`, those of 0.95 and above left out;
+//! for k failures of n,
+//!
+//! ```text
+//! ln LR_j = k ln(g_j / p0) + (n - k) [ln(1 - g_j) - ln(1 - p0)]
+//! ```
+//!
+//! E[LR_j] = 1 at p0 and less below it, so the mean over j of the product over blocks is an e-process: Wald's likelihood
+//! ratio under a mixture of alternatives (Robbins, "Statistical methods related to the law of the iterated logarithm",
+//! 1970; Lindon, Sanden & Shirikian, "Rapid regression detection in software deployments through sequential testing",
+//! 2022). "p99 <= L" is this with p0 = 0.01 and k the requests slower than L.
+
+use super::MULTIPLIERS;
+
+/// A rate that an alternative may not reach: beyond it the canary is dead, and a smaller one sees that as well.
+const HIGHEST_ALTERNATIVE: f64 = 0.95;
+
+/// The alternatives' rates for the limit `p0`, ascending; none where p0 is 0, below, or too high for any.
+pub fn alternatives(p0: f64) -> impl Iterator<Item = f64> {
+    let within = move |rate: &f64| p0 > 0.0 && *rate < HIGHEST_ALTERNATIVE;
+    MULTIPLIERS
+        .into_iter()
+        .map(move |multiplier| p0 * multiplier)
+        .filter(within)
+}
+
+/// How many alternatives there are for `p0`: the width of its [`Onset`](super::Onset).
+pub fn width(p0: f64) -> usize {
+    alternatives(p0).count()
+}
+
+/// ln LR of a block with `failed` of `n`, in nats, one for each alternative of `p0`. Adds up over blocks.
+pub fn ln_lrs(p0: f64, failed: u64, n: u64) -> Vec<f64> {
+    let (k, ok) = (failed as f64, n.saturating_sub(failed) as f64);
+    alternatives(p0)
+        .map(|rate| k * (rate / p0).ln() + ok * ((-rate).ln_1p() - (-p0).ln_1p()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alternatives_end_below_a_dead_canary() {
+        assert_eq!(width(0.005), 9);
+        assert_eq!(width(0.0095), 8, "0.0095 x 100 is 0.95");
+        assert_eq!(width(0.5), 1);
+        for p0 in [0.0, -0.1, 0.64, 1.0, 2.0, f64::NAN] {
+            assert_eq!(width(p0), 0, "{p0}");
+            assert!(ln_lrs(p0, 3, 10).is_empty());
+        }
+    }
+
+    #[test]
+    fn blocks_add_up() {
+        let (a, b, both) = (
+            ln_lrs(0.01, 1, 40),
+            ln_lrs(0.01, 3, 60),
+            ln_lrs(0.01, 4, 100),
+        );
+        for ((a, b), both) in a.iter().zip(&b).zip(&both) {
+            assert!((a + b - both).abs() < 1e-12);
+        }
+    }
+}

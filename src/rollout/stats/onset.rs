@@ -1,0 +1,120 @@
+//! Evidence of a change that begins at a moment nobody knows.
+//!
+//! A process that has run through a healthy hour stands deep below 1 and has to climb back. This one bets a share
+//! `1 / (s (s + 1))` of its wealth on each block s as the first bad one; the shares sum to 1, and what begins later than
+//! now is not yet bet:
+//!
+//! ```text
+//! S_j <- (S_j + 1 / (t (t + 1))) LR_j(block t),   S_j = 0 at first
+//! E_t  = 1 / (t + 1) + mean over j of S_j
+//! ```
+//!
+//! A mixture of e-processes over the start is one again (Shin, Ramdas & Rinaldo, "E-detectors: a nonparametric framework
+//! for sequential change detection", 2023, with the weights of a probability). Kept as ln S_j: S_j overflows.
+
+use super::combine::{ln_add, ln_mean};
+
+/// The state of one such process. Plain values: what is saved and read back goes on bit for bit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Onset {
+    /// Blocks with both arms so far.
+    pub t: u64,
+    /// ln S_j in nats, one for each alternative. Before the first block S_j is 0 and these are not read; they stand at 0,
+    /// because minus infinity has no place in JSON. From the first block on they are finite.
+    pub s: Vec<f64>,
+}
+
+impl Onset {
+    /// For `width` alternatives. Of width 0 its E stays 1.
+    pub fn new(width: usize) -> Self {
+        Self {
+            t: 0,
+            s: vec![0.0; width],
+        }
+    }
+
+    /// One more block with its ln LR for each alternative, in nats. Blocks that cannot be judged are not added.
+    pub fn add(&mut self, block_ln_lrs: &[f64]) {
+        debug_assert_eq!(block_ln_lrs.len(), self.s.len(), "one for each alternative");
+        self.t += 1;
+        let t = self.t as f64;
+        let ln_share = -(t * (t + 1.0)).ln();
+        let first = self.t == 1;
+        for (s, ln_lr) in self.s.iter_mut().zip(block_ln_lrs) {
+            let staked = if first {
+                ln_share
+            } else {
+                ln_add(*s, ln_share)
+            };
+            *s = staked + ln_lr;
+        }
+    }
+
+    /// ln E_t in nats.
+    pub fn ln_e(&self) -> f64 {
+        if self.t == 0 || self.s.is_empty() {
+            return 0.0;
+        }
+        let not_yet_bet = -(self.t as f64).ln_1p();
+        ln_add(not_yet_bet, ln_mean(&self.s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_starts_at_one_and_without_evidence_stays_there() {
+        let mut onset = Onset::new(9);
+        assert_eq!(onset.ln_e(), 0.0);
+        for _ in 0..1_000_000 {
+            onset.add(&[0.0; 9]);
+        }
+        // 1 / (t + 1) + the sum of 1 / (s (s + 1)) up to t is 1, and the rounding of a million steps stays small.
+        assert!(onset.ln_e().abs() < 1e-9, "{:e}", onset.ln_e());
+    }
+
+    #[test]
+    fn it_neither_overflows_nor_sinks_for_good() {
+        let mut onset = Onset::new(1);
+        for _ in 0..1_000_000 {
+            onset.add(&[-0.5]);
+        }
+        // Wealth not yet bet is left: 1 / (t + 1), and of the rest only the last few stakes.
+        assert!((onset.ln_e() + 1_000_001_f64.ln()).abs() < 1e-5);
+        for _ in 0..1_000_000 {
+            onset.add(&[2.0]);
+        }
+        // Every stake was about e^-27.6. Those before the change had shrunk by e^-0.5 a block, those after it began later.
+        let before = (-0.5_f64).exp() / (1.0 - (-0.5_f64).exp());
+        let after = 1.0 / (1.0 - (-2_f64).exp());
+        let expected = 2e6 - 2.0 * 1e6_f64.ln() + (before + after).ln();
+        assert!((onset.ln_e() - expected).abs() < 1e-3, "{}", onset.ln_e());
+    }
+
+    #[test]
+    fn what_is_saved_and_read_goes_on_bit_for_bit() {
+        let step = |onset: &mut Onset, i: u32| {
+            let x = f64::from(i % 17) * 0.37 - 2.9;
+            onset.add(&[x, 0.5 * x]);
+        };
+        let (mut through, mut resumed) = (Onset::new(2), Onset::new(2));
+        for i in 0..1000 {
+            step(&mut through, i);
+            step(&mut resumed, i);
+            let bits: Vec<u64> = resumed.s.iter().map(|s| s.to_bits()).collect();
+            let (t, s) = (resumed.t, bits.into_iter().map(f64::from_bits).collect());
+            resumed = Onset { t, s };
+        }
+        assert_eq!(through, resumed);
+        assert_eq!(through.ln_e().to_bits(), resumed.ln_e().to_bits());
+    }
+
+    #[test]
+    fn of_no_alternatives_it_says_nothing() {
+        let mut onset = Onset::new(0);
+        onset.add(&[]);
+        assert_eq!(onset.ln_e(), 0.0);
+    }
+}

@@ -69,7 +69,8 @@ fn a_failing_canary_is_rolled_back_while_approval_is_awaited() {
     let kinds: Vec<&str> = events
         .iter()
         .filter_map(|event| event["event"].as_str())
-        .filter(|kind| !matches!(*kind, "stage_began" | "checkpoint"))
+        // The tick that first sees the breach may not have enough to prove it yet: it holds, and the next one acts.
+        .filter(|kind| !matches!(*kind, "stage_began" | "checkpoint" | "alarm_noted" | "held"))
         .collect();
     assert_eq!(
         kinds,

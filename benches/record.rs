@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 
 use serin::rollout::assign::{LearnerHash, Salt};
+use serin::rollout::evidence::Assigned;
 use serin::rollout::name::{Arm, PoolName, RolloutName};
 use serin::rollout::slot::{Class, Outcome};
 use serin::rollout::time::Timestamp;
@@ -69,8 +70,13 @@ impl Meters {
     }
 
     fn whole(&self, n: usize) {
-        self.recorder
-            .record_learner(&self.rollout, Arm::ALL[n % 2], self.learners[n % SAMPLES]);
+        let assigned = Assigned {
+            learner: self.learners[n % SAMPLES],
+            arm: Arm::ALL[n % 2],
+            segment: self.segments[0],
+            epoch: 7,
+        };
+        self.recorder.record_learner(&self.rollout, assigned);
         self.recorder.record_attempt(black_box(&AttemptRecord {
             pool: &self.pool,
             attempt: Attempt::First,

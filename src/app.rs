@@ -20,6 +20,7 @@ use crate::signals;
 use crate::store::lock::{LockError, OwnerLock};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Telemetry;
+use crate::tls;
 use crate::upstream::health;
 
 /// How long the store may take at the end to write what is pending: a disk that stalls longer has lost it anyway.
@@ -36,6 +37,7 @@ pub struct App {
     probes: Watched,
     signals: Watched,
     notices: Option<Watched>,
+    certificates: Watched,
     store: Option<Store>,
     trigger: Trigger,
     _lock: Option<OwnerLock>,
@@ -138,6 +140,10 @@ impl App {
                 })
             })
             .transpose()?;
+        let certificates = {
+            let live = Arc::clone(&live);
+            tls::watch(move || live.load().tls_listeners(), shutdown.clone())?
+        };
         let workers = proxy::start(
             listeners,
             ProxyParts {
@@ -161,6 +167,7 @@ impl App {
             probes,
             signals,
             notices,
+            certificates,
             store,
             trigger,
             _lock: lock,
@@ -200,6 +207,7 @@ impl App {
             () = self.probes.ended() => Ended("probes"),
             () = self.signals.ended() => Ended("signals"),
             () = ended(&mut self.notices) => Ended("notices"),
+            () = self.certificates.ended() => Ended("certificates"),
         }
     }
 
@@ -223,6 +231,7 @@ impl App {
             self.admin.join(),
             self.probes.join(),
             self.signals.join(),
+            self.certificates.join(),
             self.control.join(),
             self.notices.is_none_or(Watched::join),
         ];

@@ -7,6 +7,7 @@
 //! | [`rollout`] | what a rollout is and how it is decided: pure | reads a clock, a socket, a file |
 //! | [`clock`], [`shutdown`] | time; the way out | |
 //! | [`calendar`] | moments and time zones as people write them | reads a clock |
+//! | [`tls`] | certificates, from files to what a handshake uses | touches a connection |
 //! | [`config`] | proxy.toml, every fault at once | |
 //! | [`records`] | the published JSON forms | reads or writes a file |
 //! | [`telemetry`] | what requests count | judges a number |
@@ -21,6 +22,7 @@
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
 //! | [`report`] | records as text | computes what is not in them |
+//! | [`simulate`] | a plan under a virtual clock, and recorded rollouts again | decides |
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
 //! | [`app`] | builds, starts and stops all of it | |
 //! | [`cli`] | what is typed | |
@@ -44,7 +46,9 @@ pub mod report;
 pub mod rollout;
 pub mod shutdown;
 pub mod signals;
+pub mod simulate;
 pub mod store;
 pub mod stub;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -1,8 +1,11 @@
 //! One HTTP call to somebody outside: http and https, a deadline for all of it, a bounded answer.
 //!
-//! Certificates are checked against the roots that browsers ship. Each call has a connection of its own and is made
+//! Certificates are checked against the roots that browsers ship, and against those in the file that the environment
+//! names in `SSL_CERT_FILE`, where authorities of one's own belong. Each call has a connection of its own and is made
 //! once: who may repeat it is the caller's to know. What goes wrong is told without the URL, which may be a secret.
 
+use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +17,14 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
-/// What is read of an answer; the rest is cut.
+/// What is read of an answer that is kept to be shown: enough to see what was said.
 pub const ANSWER_LIMIT: usize = 16 << 10;
+/// Names a PEM file of authorities to trust, as other programs do it.
+const AUTHORITIES: &str = "SSL_CERT_FILE";
 
 /// Makes calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub struct Call {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub body: Bytes,
     pub timeout: Duration,
+    /// Bytes read of the answer; the rest is cut.
+    pub limit: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -36,12 +46,17 @@ pub struct Answer {
     pub status: StatusCode,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
-    /// At most `ANSWER_LIMIT` bytes.
+    /// At most `limit` bytes.
     pub body: Bytes,
+    /// Whether there was more.
+    pub cut: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
+    /// Not reached, or not the server that its certificate says.
+    #[error("cannot connect: {0}")]
+    Connect(String),
     #[error("{0}")]
     Failed(String),
     #[error("no answer within {}", crate::rollout::time::format_duration(*.0))]
@@ -49,13 +64,26 @@ pub enum CallError {
 }
 
 impl Client {
+    /// With the authorities that the environment names. A file of them that cannot be read is told, and calls go on
+    /// with the others: whoever needs it learns so from the calls.
     pub fn new() -> Self {
-        let roots = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .expect("the provider knows the default versions of TLS");
+        Self::trusting(authorities(std::env::var_os(AUTHORITIES)))
+    }
+
+    fn trusting(roots: RootCertStore) -> Self {
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the default versions of TLS")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         let mut plain = HttpConnector::new();
         plain.enforce_http(false);
-        let connector = roots.https_or_http().enable_http1().wrap_connector(plain);
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(plain);
         let client = legacy::Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
@@ -74,6 +102,7 @@ impl Client {
 
     async fn exchange(&self, call: Call) -> Result<Answer, CallError> {
         let failed = |error: &dyn std::error::Error| CallError::Failed(chain(error));
+        let limit = call.limit;
         let mut request = Request::new(Full::new(call.body));
         *request.method_mut() = call.method;
         let host = call.url.authority().map(|at| at.as_str().to_owned());
@@ -87,21 +116,20 @@ impl Client {
             headers.insert(HOST, host);
         }
         headers.extend(call.headers);
-        let (head, body) = self
-            .0
-            .request(request)
-            .await
-            .map_err(|error| failed(&error))?
-            .into_parts();
+        let answer = self.0.request(request).await;
+        let (head, body) = answer.map_err(|error| unanswered(&error))?.into_parts();
         let retry_after = head
             .headers
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
+        let read = bounded(body, limit).await;
+        let (body, cut) = read.map_err(|error| failed(&error))?;
         Ok(Answer {
             status: head.status,
             retry_after,
-            body: bounded(body).await.map_err(|error| failed(&error))?,
+            body,
+            cut,
         })
     }
 }
@@ -112,18 +140,52 @@ impl Default for Client {
     }
 }
 
-/// The beginning of a body.
-async fn bounded(mut body: Incoming) -> Result<Bytes, hyper::Error> {
+/// The roots that browsers ship, and those in a file of one's own.
+fn authorities(file: Option<OsString>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let Some(file) = file.filter(|file| !file.is_empty()) else {
+        return roots;
+    };
+    let file = Path::new(&file);
+    match own_authorities(file) {
+        Ok(own) => {
+            // What is no authority is left out, as everywhere: such files are often collections.
+            roots.add_parsable_certificates(own);
+        }
+        Err(why) => {
+            tracing::error!(file = %file.display(), %why, "the file in {AUTHORITIES} cannot be read");
+        }
+    }
+    roots
+}
+
+fn own_authorities(
+    file: &Path,
+) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
+    CertificateDer::pem_file_iter(file)?.collect()
+}
+
+fn unanswered(error: &legacy::Error) -> CallError {
+    match (error.is_connect(), std::error::Error::source(error)) {
+        (true, Some(cause)) => CallError::Connect(chain(cause)),
+        (true, None) | (false, _) => CallError::Failed(chain(error)),
+    }
+}
+
+/// The beginning of a body, and whether there was more.
+async fn bounded(mut body: Incoming, limit: usize) -> Result<(Bytes, bool), hyper::Error> {
     let mut read = Vec::new();
-    while read.len() < ANSWER_LIMIT
+    while read.len() <= limit
         && let Some(frame) = body.frame().await
     {
         if let Ok(data) = frame?.into_data() {
             read.extend_from_slice(&data);
         }
     }
-    read.truncate(ANSWER_LIMIT);
-    Ok(read.into())
+    let cut = read.len() > limit;
+    read.truncate(limit);
+    Ok((read.into(), cut))
 }
 
 /// An error with what caused it: the outermost alone says too little.

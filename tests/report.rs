@@ -7,9 +7,13 @@ use serin::records::plan::PlanRecord;
 use serin::records::status::StatusRecord;
 use serin::report::{ReportInput, json, markdown};
 use serin::rollout::condition::Condition;
-use serin::rollout::gate::{ArmFigures, Event, EventId, EventKind, Phase, RollbackCause, Status};
+use serin::rollout::gate::{
+    ArmFigures, Confidence, Event, EventId, EventKind, Level, Phase, Recovered, RecoveryStep,
+    RollbackCause, Sensitivity, Status,
+};
 use serin::rollout::name::{PoolName, RolloutName, StageName};
 use serin::rollout::plan::Plan;
+use serin::rollout::stats::detectable::Detectable;
 use serin::rollout::time::{Now, Timestamp, WallTime};
 use serin::rollout::verdict::{Evaluation, Purpose, Verdict};
 use serin::rollout::weight::Weight;
@@ -47,6 +51,7 @@ fn judged(
         condition: Condition::parse(condition).expect(condition),
         figure: Some(figure),
         interval: None,
+        interval_says: None,
         baseline: Some(0.0005),
         requests,
         window: Duration::from_secs(60),
@@ -119,6 +124,11 @@ fn rolled_back() -> Vec<Event> {
                     Verdict::Fail,
                 ),
             ],
+            confidence: Some(Confidence {
+                level: Level::High,
+                sensitivity: None,
+                why: Vec::new(),
+            }),
         },
     );
     back.phase = Phase::RolledBack;
@@ -145,11 +155,62 @@ fn rolled_back() -> Vec<Event> {
                 from: name("canary"),
                 to: name("ramp"),
                 evaluations: canary_passed(),
+                confidence: Some(unsure()),
                 forced: false,
             },
         ),
         back,
+        recovered(),
     ]
+}
+
+/// 14 times baseline's errors, and no less, would have been seen by 380 requests.
+fn unsure() -> Confidence {
+    Confidence {
+        level: Level::Low,
+        sensitivity: Some(Sensitivity {
+            base_rate: 0.001,
+            smallest: Some(Detectable {
+                rate: 0.014,
+                ratio: 14.0,
+                odds_ratio: 14.2,
+            }),
+        }),
+        why: vec!["errors of less than 14.0 times baseline's would not have been seen".to_owned()],
+    }
+}
+
+/// 2 min after the alarm the weights were back, 3 s later a hook had ended; latency has too few requests.
+fn recovered() -> Event {
+    let step = |step: &str, ms: Option<u64>, note: &str| RecoveryStep {
+        step: step.to_owned(),
+        after: ms.map(Duration::from_millis),
+        note: note.to_owned(),
+    };
+    let mut event = event(
+        6,
+        7_800_500,
+        "ramp",
+        0,
+        EventKind::NotRecovered(Recovered {
+            rollback: EventId(5),
+            alarm: at(7_380_000),
+            steps: vec![
+                step("decided", Some(120_500), ""),
+                step("weights", Some(120_500), ""),
+                step("hook stop | canary", Some(123_500), "passed"),
+                step("health", Some(120_750), "8 usable endpoints"),
+                step("errors", Some(125_500), "not error_rate{baseline} > 1.5%"),
+                step(
+                    "latency",
+                    None,
+                    "not p99{baseline} > 250ms; now 20 of 100 requests on baseline",
+                ),
+            ],
+        }),
+    );
+    event.phase = Phase::RolledBack;
+    event
 }
 
 fn figures(requests: u64, errors: u64) -> ArmFigures {
@@ -192,11 +253,12 @@ fn status(phase: Phase, ended: Option<Now>) -> Status {
         stage_figures: [figures(36_000, 18), figures(4_000, 60)],
         run_figures: [figures(1_234_567, 617), figures(4_380, 60)],
         evidence: None,
+        confidence: None,
         evaluations: Vec::new(),
         checkpoints_done: 0,
         people: Default::default(),
         outlook: String::new(),
-        last_event: EventId(5),
+        last_event: EventId(6),
     }
 }
 
@@ -252,6 +314,12 @@ fn the_same_records_give_the_same_bytes_also_through_json() {
         serde_json::from_str(&json(&first)).expect("the report is JSON");
     assert_eq!(document["phase"], "rolled_back");
     assert_eq!(document["stages"][0]["criteria"][1]["figure"], 46.0);
+    assert_eq!(document["confidence"]["level"], "high");
+    assert_eq!(
+        document["stages"][0]["confidence"]["sensitivity"]["ratio"],
+        14.0
+    );
+    assert_eq!(document["recovery"]["steps"][2]["after_ms"], 123_500);
     assert_eq!(document["figures"]["canary"]["run"]["requests"], 4_380);
 }
 
@@ -272,6 +340,7 @@ fn three_hundred_and_eighty_requests_prove_little() {
             from: name,
             to,
             evaluations: vec![seen],
+            confidence: None,
             forced: false,
         };
         let text = markdown(&input(
@@ -285,6 +354,35 @@ fn three_hundred_and_eighty_requests_prove_little() {
     };
     check("1%", "shown");
     check("0.5%", "NOT shown by this sample");
+}
+
+#[test]
+fn a_learner_who_caused_most_failures_is_named_as_one_learner() {
+    // 8 of 380 requests are the learner's failures: 2 of 372 are left, 0.5376 %.
+    let check = |of_one: Option<u64>, in_learners: bool, in_sample: bool| {
+        let mut status = status(Phase::Paused, None);
+        status.run_figures[1] = ArmFigures {
+            errors_of_one: of_one,
+            ..figures(380, 10)
+        };
+        let text = markdown(&input(&[], &status));
+        let worst = of_one.unwrap_or(0);
+        let named = format!("one learner caused {worst} of 10 failures");
+        let (learners, sample) = (
+            format!("in the run; {named}\n"),
+            format!("On canary {named}:"),
+        );
+        assert_eq!(text.contains(&learners), in_learners, "{of_one:?}: {text}");
+        assert_eq!(text.contains(&sample), in_sample, "{of_one:?}: {text}");
+        text
+    };
+    check(None, false, false);
+    check(Some(2), false, false);
+    check(Some(3), true, false);
+    check(Some(5), true, false);
+    let text = check(Some(8), true, true);
+    let others = "without these 2 of 372 canary requests failed, 0.5376%.";
+    assert!(text.contains(others), "{text}");
 }
 
 #[test]

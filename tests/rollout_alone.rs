@@ -13,7 +13,9 @@ extern crate core as axum;
 extern crate core as bytes;
 extern crate core as clap;
 extern crate core as criterion;
+extern crate core as flate2;
 extern crate core as futures_util;
+extern crate core as h2;
 extern crate core as hmac;
 extern crate core as http;
 extern crate core as http_body;
@@ -25,9 +27,11 @@ extern crate core as indicatif;
 extern crate core as ipnet;
 extern crate core as jiff;
 extern crate core as jsonschema;
+extern crate core as memchr;
 extern crate core as percent_encoding;
 extern crate core as pin_project_lite;
 extern crate core as rand;
+extern crate core as rand_distr;
 extern crate core as rusqlite;
 extern crate core as rustix;
 extern crate core as rustls;
@@ -42,10 +46,13 @@ extern crate core as subtle;
 extern crate core as tempfile;
 extern crate core as thiserror;
 extern crate core as tokio;
+extern crate core as tokio_rustls;
 extern crate core as toml;
 extern crate core as tracing;
 extern crate core as tracing_subscriber;
 extern crate core as twox_hash;
+extern crate core as webpki;
+extern crate core as webpki_roots;
 
 /// What the standard library has that touches the world.
 const IMPURE: [&str; 9] = [

@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use serin::rollout::assign::{LearnerHash, Salt};
+use serin::rollout::evidence::{Assigned, place_of};
 use serin::rollout::name::{Arm, PoolName, RolloutName};
 use serin::rollout::segments::OTHER_SEGMENT;
 use serin::rollout::slot::{Cell, Class, LATENCY_EDGES, MAX_FAILING_LEARNERS, Outcome, Slot};
@@ -35,6 +36,15 @@ fn at(quarter: u64) -> Timestamp {
 
 fn us(micros: u64) -> Option<Duration> {
     Some(Duration::from_micros(micros))
+}
+
+fn sent(id: u64, arm: Arm) -> Assigned<SegmentId> {
+    Assigned {
+        learner: learner(id),
+        arm,
+        segment: SegmentId(0),
+        epoch: 1,
+    }
 }
 
 fn learner(id: u64) -> LearnerHash {
@@ -359,10 +369,10 @@ fn learners_are_counted_once_per_arm_over_workers_and_drains() {
     for id in 0..4_000 {
         bench
             .recorder
-            .record_learner(&bench.meter, Arm::Baseline, learner(id));
-        second.record_learner(&bench.meter, Arm::Baseline, learner(id + 1_000));
+            .record_learner(&bench.meter, sent(id, Arm::Baseline));
+        second.record_learner(&bench.meter, sent(id + 1_000, Arm::Baseline));
     }
-    second.record_learner(&bench.meter, Arm::Canary, learner(7));
+    second.record_learner(&bench.meter, sent(7, Arm::Canary));
     let [baseline, canary] = bench.drain().learners.map(|sketch| sketch.estimate());
     // Three standard errors of the sketch: 3 * 0.81 %.
     assert!(
@@ -375,7 +385,7 @@ fn learners_are_counted_once_per_arm_over_workers_and_drains() {
     // Whatever a recorder reuses, nobody of an earlier drain comes back.
     for _ in 0..3 {
         for arm in Arm::ALL {
-            bench.recorder.record_learner(&bench.meter, arm, learner(7));
+            bench.recorder.record_learner(&bench.meter, sent(7, arm));
         }
         let again = bench.drain().learners.map(|sketch| sketch.estimate());
         assert_eq!(again, [1, 1]);
@@ -386,6 +396,64 @@ fn learners_are_counted_once_per_arm_over_workers_and_drains() {
         &[("rollout", "analyzer"), ("arm", "canary")],
     );
     assert_eq!(shown, 1.0, "the same learner in two drains is one");
+}
+
+#[test]
+fn who_was_sent_where_is_told_once_by_the_newest_split_and_by_name() {
+    let bench = Bench::new(&[], 4);
+    let eu = bench.meter.segment("eu");
+    for (arm, segment, epoch) in [
+        (Arm::Baseline, SegmentId(0), 1),
+        (Arm::Canary, eu, 2),
+        (Arm::Baseline, SegmentId(0), 1),
+    ] {
+        let learner = learner(7);
+        let assigned = Assigned {
+            learner,
+            arm,
+            segment,
+            epoch,
+        };
+        bench.recorder.record_learner(&bench.meter, assigned);
+    }
+    let told = bench.drain().assigned;
+    let expected = Assigned {
+        learner: learner(7),
+        arm: Arm::Canary,
+        segment: Some(Arc::from("eu")),
+        epoch: 2,
+    };
+    assert_eq!(told, [expected]);
+    assert!(bench.drain().assigned.is_empty());
+}
+
+#[test]
+fn beyond_its_bound_a_worker_tells_of_a_sample_by_hash_of_both_arms_alike() {
+    let bench = Bench::new(&[], 4);
+    // Everybody twice: the arm that is asked last must not be told of less.
+    for id in (0..40_000).chain(0..40_000) {
+        let arm = if id % 10 == 0 {
+            Arm::Canary
+        } else {
+            Arm::Baseline
+        };
+        bench.recorder.record_learner(&bench.meter, sent(id, arm));
+    }
+    let told = bench.drain().assigned;
+    // An eighth of the places is left, and everybody who has one is told of.
+    let up_to = u64::MAX / 8;
+    let expected: BTreeSet<LearnerHash> = (0..40_000)
+        .map(learner)
+        .filter(|&learner| place_of(learner) <= up_to)
+        .collect();
+    let found: BTreeSet<LearnerHash> = told.iter().map(|one| one.learner).collect();
+    assert_eq!(found, expected);
+    assert_eq!(told.len(), found.len(), "each once");
+    // The next drain begins with all places.
+    bench
+        .recorder
+        .record_learner(&bench.meter, sent(1, Arm::Canary));
+    assert_eq!(bench.drain().assigned.len(), 1);
 }
 
 #[test]

@@ -10,13 +10,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &["rollout"]),
     ("calendar", &["rollout"]),
     ("shutdown", &[]),
-    ("config", &["records", "rollout", "calendar"]),
+    ("tls", &["clock", "shutdown"]),
+    ("config", &["records", "rollout", "calendar", "tls"]),
     ("records", &["rollout", "calendar"]),
     ("telemetry", &["rollout", "clock"]),
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
+    ("simulate", &["records", "report", "rollout"]),
     ("stub", &["clock", "shutdown"]),
-    ("signals", &["config", "rollout", "clock", "shutdown"]),
+    (
+        "signals",
+        &["config", "outbound", "rollout", "clock", "shutdown"],
+    ),
     ("outbound", &["rollout"]),
     ("hooks", &["outbound", "rollout", "clock", "shutdown"]),
     (
@@ -38,7 +43,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "upstream",
         &["config", "rollout", "telemetry", "clock", "shutdown"],
     ),
-    ("live", &["rollout", "config", "upstream", "telemetry"]),
+    (
+        "live",
+        &["rollout", "config", "upstream", "telemetry", "tls"],
+    ),
     (
         "proxy",
         &[
@@ -47,6 +55,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "telemetry",
             "rollout",
             "config",
+            "tls",
             "clock",
             "shutdown",
         ],
@@ -101,6 +110,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "store",
             "stub",
             "telemetry",
+            "tls",
             "upstream",
         ],
     ),
@@ -108,7 +118,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "cli",
         &[
             "app", "config", "rollout", "calendar", "records", "admin", "notify", "outbound",
-            "stub", "report", "clock", "shutdown",
+            "simulate", "stub", "report", "clock", "shutdown",
         ],
     ),
 ];

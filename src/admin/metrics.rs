@@ -10,7 +10,7 @@ use axum::response::IntoResponse;
 
 use super::routes::App;
 use crate::control::RolloutView;
-use crate::live::{EndpointView, PoolView};
+use crate::live::{CertificateView, EndpointView, PoolView};
 use crate::rollout::gate::{ArmFigures, Cause, Phase, process_name};
 use crate::rollout::name::Arm;
 use crate::telemetry::prometheus::{self, Exposition};
@@ -27,6 +27,7 @@ pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
     outside::show(&views, &mut out);
     segments(&views, &mut out);
     pools(&app.control.pools(), &mut out);
+    certificates(&app.control.certificates(), &mut out);
     ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], out.finish())
 }
 
@@ -395,6 +396,17 @@ fn pools(pools: &[PoolView], out: &mut Exposition) {
     );
     for pool in pools {
         blind.sample(&[("pool", pool.name.as_str())], truth(pool.never_healthy));
+    }
+}
+
+fn certificates(certificates: &[CertificateView], out: &mut Exposition) {
+    let mut family = out.gauge(
+        "serin_certificate_not_after_seconds",
+        "Unix time of the last second at which a certificate is valid.",
+    );
+    for view in certificates {
+        let cert = view.cert.display().to_string();
+        family.sample(&[("cert", &cert)], view.not_after as f64);
     }
 }
 

@@ -35,6 +35,7 @@ mod reload;
 mod report;
 mod rollouts;
 mod routes;
+mod samples;
 mod segments;
 mod server;
 mod signals;

@@ -1,11 +1,7 @@
-//! What is there for people and for machines that look around: the front page, the description of the API, and the
-//! calls that this version refuses by name.
+//! What is there for people and for machines that look around: the front page and the description of the API.
 
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse};
-
-use super::problem::Problem;
 
 /// The API's description, OpenAPI 3.1.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
@@ -27,8 +23,4 @@ pub(super) async fn front() -> Html<&'static str> {
 
 pub(super) async fn openapi() -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], OPENAPI)
-}
-
-pub(super) async fn not_in_this_version() -> Problem {
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "not in this version")
 }

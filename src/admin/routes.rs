@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, on};
 use super::problem::Problem;
 use super::{
     approvals, assign, events, freeze, guard, health, incidents, metrics, page, pins, pools,
-    rehearsals, reload, report, rollouts, segments, signals, weights,
+    rehearsals, reload, report, rollouts, samples, segments, signals, weights,
 };
 use crate::control::{Handle, Said, Verb};
 use crate::shutdown::Shutdown;
@@ -123,6 +123,11 @@ pub(super) fn all() -> Routes {
         )
         .on(Method::GET, "/api/rollouts/{rollout}/events", events::show)
         .on(Method::GET, "/api/rollouts/{rollout}/report", report::show)
+        .on(
+            Method::GET,
+            "/api/rollouts/{rollout}/samples",
+            samples::show,
+        )
         .on(Method::GET, "/api/assign", assign::show)
         .on(Method::GET, "/api/pools", pools::show)
         .on(
@@ -140,7 +145,7 @@ pub(super) fn all() -> Routes {
         .on(Method::POST, "/api/reload", reload::reload)
         .on(Method::POST, "/api/rehearsals", rehearsals::start)
         .on(Method::GET, "/api/openapi.json", page::openapi);
-    later(sayings(actions(routes)))
+    sayings(actions(routes))
 }
 
 fn actions(routes: Routes) -> Routes {
@@ -172,14 +177,6 @@ fn sayings(routes: Routes) -> Routes {
     sayings.into_iter().fold(routes, |routes, (path, verb)| {
         let say = move |app, caller, place, body| approvals::say(app, caller, place, body, verb);
         routes.on(Method::POST, path, say)
-    })
-}
-
-/// Calls of the contract that are refused by name.
-fn later(routes: Routes) -> Routes {
-    let calls = [(Method::GET, "/api/rollouts/{rollout}/samples")];
-    calls.into_iter().fold(routes, |routes, (method, path)| {
-        routes.on(method, path, page::not_in_this_version)
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod detects;
 mod json;
+mod outside;
 mod people;
 mod table;
 mod words;

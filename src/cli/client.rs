@@ -228,6 +228,10 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
         (Some(title), None) => title.to_owned(),
         (None, None) => format!("refused with {status}"),
     };
+    let message = match status {
+        StatusCode::UNAUTHORIZED => format!("{message} (serin sends the one in SERIN_TOKEN)"),
+        _ => message,
+    };
     ClientError::Refused { status, message }
 }
 
@@ -271,5 +275,13 @@ mod tests {
         );
         check(r#"{"title": "Conflict"}"#, "Conflict");
         check("<html>", "refused with 409 Conflict");
+        let refused = refusal(
+            StatusCode::UNAUTHORIZED,
+            br#"{"detail": "a token is needed"}"#,
+        );
+        assert_eq!(
+            refused.to_string(),
+            "a token is needed (serin sends the one in SERIN_TOKEN)"
+        );
     }
 }

@@ -14,8 +14,10 @@ mod figures;
 mod people;
 mod preflight;
 mod rehearse;
+pub mod replay;
 mod report;
 mod run;
+mod simulate;
 mod status;
 mod wait;
 mod weights;
@@ -29,7 +31,7 @@ use clap::{Parser, Subcommand};
 const EXIT_USAGE: u8 = 2;
 
 /// Commands of the contract that this version does not have.
-const LATER: &[&str] = &["watch", "simulate", "replay"];
+const LATER: &[&str] = &["watch"];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
 #[derive(Debug, Parser)]
@@ -85,6 +87,10 @@ enum Command {
     Report(report::ReportArgs),
     /// Which arm learners are on, offline: id<TAB>bucket<TAB>arm
     Assign(assign::AssignArgs),
+    /// The plan under a virtual clock: its decisions, or what many runs say together
+    Simulate(simulate::SimulateArgs),
+    /// A recorded rollout through the gate; fails where a decision differs
+    Replay(replay::ReplayArgs),
     /// The gate's arithmetic on numbers you give it: failures against a limit, or blocks of both arms
     Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
@@ -131,6 +137,14 @@ pub fn run() -> ExitCode {
             return assign::run(
                 &args,
                 &mut std::io::stdin().lock(),
+                &mut std::io::stdout().lock(),
+                &mut std::io::stderr().lock(),
+            );
+        }
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Replay(args) => {
+            return replay::run(
+                &args,
                 &mut std::io::stdout().lock(),
                 &mut std::io::stderr().lock(),
             );

@@ -78,7 +78,10 @@ async fn go_through(file: &Path, client: &Client) -> Checklist {
     let mut list = Checklist::default();
     match config::load(file) {
         Ok(config) => {
-            let counted = format!("{} rollouts", config.rollouts.len());
+            let counted = match config.rollouts.len() {
+                1 => "1 rollout".to_owned(),
+                more => format!("{more} rollouts"),
+            };
             list.add("config", &file.display().to_string(), Ok(counted));
             let calls = outbound::Client::new();
             list.endpoints(&config, &calls).await;
@@ -248,6 +251,7 @@ async fn answers(
         headers: Vec::new(),
         body: Default::default(),
         timeout,
+        limit: outbound::ANSWER_LIMIT,
     };
     made(calls, call).await
 }

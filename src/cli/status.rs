@@ -104,6 +104,12 @@ fn picture(status: &StatusRecord) -> String {
             text.push_str(&format!("{line}\n"));
         }
     }
+    if let Some(confidence) = &status.confidence {
+        text.push_str(&format!(
+            "\nconfidence of the last decision: {}\n",
+            confidence.in_words()
+        ));
+    }
     text.push_str(&outside(status));
     let segments = figures::segments(status);
     if !segments.is_empty() {

@@ -3,7 +3,6 @@
 //! Judges what one part means to another. The parts themselves are in `pools`, `routes`, `rollouts`
 //! and `tokens`; none of them stops at a fault.
 
-use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
@@ -13,7 +12,7 @@ use super::faults::Faults;
 use super::form::Count;
 use super::leaf::HostName;
 use super::{Admin, Config, Limits, Log, Server, ServerTimeouts, State};
-use super::{notify, people, pools, raw, rollouts, routes, tokens};
+use super::{listeners, notify, people, pools, raw, rollouts, routes, tokens};
 
 /// Checks a whole file. What it answers is only to be used where no fault was added.
 pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
@@ -43,21 +42,10 @@ pub(super) fn usize_of<const MIN: u64, const MAX: u64>(count: Count<MIN, MAX>) -
 }
 
 fn server(raw: &raw::Server, faults: &mut Faults) -> Server {
-    if raw.listen.is_empty() {
-        faults.add("server.listen", "empty: serin would listen nowhere");
-    }
-    let mut seen = BTreeSet::new();
-    for (index, listen) in raw.listen.iter().enumerate() {
-        // Port 0 is a free port, another one each time.
-        if listen.0.port() != 0 && !seen.insert(listen.0) {
-            faults.add(
-                &format!("server.listen[{index}]"),
-                format!("{} is listed twice", listen.0),
-            );
-        }
-    }
+    let (listen, tls) = listeners::check(raw, faults);
     Server {
-        listen: raw.listen.iter().map(|listen| listen.0).collect(),
+        listen,
+        tls,
         workers: workers(raw.workers),
         trusted: raw.trusted.clone(),
         max_connections: usize_of(raw.max_connections),
@@ -126,5 +114,6 @@ fn state(raw: raw::State) -> State {
         path: raw.path,
         deployment_logs: raw.deployment_logs,
         retention: raw.retention.0,
+        record_inputs: raw.record_inputs,
     }
 }

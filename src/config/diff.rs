@@ -54,6 +54,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         ..Diff::default()
     };
     diff.settings(Area::Server, "", &server(&old.server), &server(&new.server));
+    diff.tls(old, new);
     diff.settings(Area::Admin, "", &admin(&old.admin), &admin(&new.admin));
     diff.tokens(&old.admin.tokens, &new.admin.tokens);
     diff.settings(Area::State, "", &state(old), &state(new));
@@ -132,6 +133,22 @@ impl Diff {
             .filter(|endpoint| !old.endpoints.contains(endpoint))
         {
             self.say(Area::Pools, format!("endpoint {come} added to pool {pool}"));
+        }
+    }
+
+    fn tls(&mut self, old: &Config, new: &Config) {
+        for address in &new.server.listen {
+            let (old, new) = (old.server.tls.get(address), new.server.tls.get(address));
+            if old == new {
+                continue;
+            }
+            let what = match (old, new) {
+                (Some(old), Some(new)) if old.files() == new.files() => "new certificates for",
+                (Some(_), Some(_)) => "other files of certificates for",
+                (None, _) => "TLS from now on at",
+                (Some(_), None) => "no TLS any more at",
+            };
+            self.say(Area::Server, format!("{what} listener {address}"));
         }
     }
 
@@ -254,6 +271,10 @@ fn fixed(config: &Config) -> Settings {
         (
             "state.deployment_logs",
             format!("{:?}", config.state.deployment_logs),
+        ),
+        (
+            "state.record_inputs",
+            config.state.record_inputs.to_string(),
         ),
     ]
 }

@@ -19,6 +19,12 @@ pub(super) trait Form: Sized {
     /// What `read` accepts, as JSON Schema.
     fn schema() -> Value;
 
+    /// What takes the place of an element of a list that was not understood, so that the others are judged all the
+    /// same: it must raise no fault of its own. `None` where a list with a fault is not judged.
+    fn stand_in() -> Option<Self> {
+        None
+    }
+
     /// The value as the file would write it, for the schema's `default`; tables have none.
     fn shown(&self) -> Option<Value> {
         None
@@ -316,11 +322,8 @@ impl<T: Form> Form for Vec<T> {
         };
         let mut list = Self::with_capacity(array.len());
         for (index, element) in array.iter().enumerate() {
-            list.extend(T::read(
-                element.get_ref(),
-                &format!("{key}[{index}]"),
-                reading,
-            ));
+            let read = T::read(element.get_ref(), &format!("{key}[{index}]"), reading);
+            list.extend(read.or_else(T::stand_in));
         }
         (list.len() == array.len()).then_some(list)
     }

@@ -64,9 +64,10 @@ pub(super) struct CallUrl(pub(super) Uri);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sha256Hex(pub(super) [u8; 32]);
 
-/// Declares forms of one string: type, name of its definition in the schema, what it looks like, pattern, parser, printer.
+/// Declares forms of one string: type, name of its definition in the schema, what it looks like, pattern, parser, printer,
+/// and what stands in a list for one that was not understood.
 macro_rules! text_forms {
-    ($( $form:ty, $def:literal, $like:literal, $pattern:literal, $parse:expr, $print:expr; )+) => {
+    ($( $form:ty, $def:literal, $like:literal, $pattern:literal, $parse:expr, $print:expr $(, $stand_in:expr)?; )+) => {
         $(impl Form for $form {
             fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
                 let text = reading.text(value, key, $like)?;
@@ -82,6 +83,10 @@ macro_rules! text_forms {
                 let print: fn(&Self) -> String = $print;
                 Some(Value::String(print(self)))
             }
+
+            $(fn stand_in() -> Option<Self> {
+                $stand_in
+            })?
         })+
 
         /// The definitions that the schema refers to: name, description, pattern.
@@ -139,7 +144,7 @@ text_forms! {
     CallUrl, "url", "a URL like \"https://hooks.example.org/x\"", "https?://[^\\s]+",
         parse_http_url, |url| url.0.to_string();
     Condition, "condition", "a condition like \"error_rate < 1%\"", ".*\\S.*",
-        |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string;
+        |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string, Self::parse("error_rate < 100%").ok();
     Role, "role", "a role: \"read\", \"operate\" or \"approve:<role>\"", "read|operate|approve:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
         Self::parse, ToString::to_string;
     Sha256Hex, "sha256", "64 hexadecimal digits", "[0-9A-Fa-f]{64}",

@@ -14,6 +14,7 @@ mod form;
 mod header;
 mod hooks;
 mod leaf;
+mod listeners;
 mod load;
 mod notify;
 mod people;
@@ -41,6 +42,7 @@ use ipnet::IpNet;
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::rollout::plan::Plan;
 use crate::rollout::weight::Weight;
+use crate::tls;
 
 pub use amount::parse_share;
 pub use diff::{Area, Change, Diff, diff};
@@ -70,6 +72,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     pub listen: Vec<SocketAddr>,
+    /// Of the listeners that speak only TLS: their certificates, as the files said.
+    pub tls: BTreeMap<SocketAddr, tls::Loaded>,
     /// Never 0: one per core where the file says 0.
     pub workers: usize,
     pub trusted: Vec<IpNet>,
@@ -81,7 +85,7 @@ pub struct Server {
 }
 
 /// Bytes, or a count; 0 = no limit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub head_bytes: usize,
     pub headers: usize,
@@ -152,6 +156,8 @@ pub struct State {
     pub path: PathBuf,
     pub deployment_logs: PathBuf,
     pub retention: Duration,
+    /// Whether a run's inputs are kept for `serin replay`.
+    pub record_inputs: bool,
 }
 
 /// A channel of notices.

@@ -69,8 +69,8 @@ table! {
     /// Where learners connect.
     Server {
         has {
-            /// Addresses, or tables { address }.
-            listen: Vec<Listen> = vec![Listen(defaults::LISTEN)],
+            /// Addresses, or tables { address, tls }.
+            listen: Vec<Listen> = vec![Listen::from(defaults::LISTEN)],
             /// Worker threads; 0 = one per core.
             workers: Count<0, 1024> = Count(defaults::WORKERS),
             /// Networks whose forwarded headers and x-serin-pool count.
@@ -192,6 +192,8 @@ table! {
             deployment_logs: PathBuf = PathBuf::from(defaults::DEPLOYMENT_LOGS),
             /// How long history is kept.
             retention: Wait = Wait(defaults::RETENTION),
+            /// Whether a run's inputs are kept beside its deployment log, for `serin replay`.
+            record_inputs: bool = true,
         }
     }
 }

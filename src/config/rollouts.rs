@@ -207,6 +207,7 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
         escalate_after: raw.gate.escalate_after.0,
         baseline_min_healthy: raw.baseline_min_healthy.0,
         min_segment_requests: raw.gate.min_segment_requests.0,
+        max_segments: raw.max_segments.0,
         max_failed_segments: raw.gate.max_failed_segments.0,
         tripwire: match raw.gate.tripwire.clone() {
             OrFalse::Off => None,

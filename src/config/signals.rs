@@ -325,16 +325,15 @@ pub(super) fn parse_url(text: &str) -> Result<String, String> {
             text.replace(placeholder, "x")
         });
     let Ok(uri) = filled.parse::<http::Uri>() else {
-        return fault("it must begin with http:// and a host");
+        return fault("it must begin with http:// or https:// and a host");
     };
     match (uri.scheme_str(), uri.authority()) {
-        (Some("https"), _) => {
-            fault("https is not in this version; a proxy beside serin can speak it")
-        }
-        (Some("http"), Some(authority)) if authority.as_str().contains('@') => {
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
             fault("names and passwords do not belong in it")
         }
-        (Some("http"), Some(authority)) if !authority.host().is_empty() => Ok(text.to_owned()),
-        (_, _) => fault("it must begin with http:// and a host"),
+        (Some("http" | "https"), Some(authority)) if !authority.host().is_empty() => {
+            Ok(text.to_owned())
+        }
+        (_, _) => fault("it must begin with http:// or https:// and a host"),
     }
 }

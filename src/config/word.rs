@@ -3,6 +3,7 @@
 //! Words of later versions are known here too, and refused by name.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use toml::de::DeValue;
@@ -24,8 +25,43 @@ table! {
 }
 
 /// One listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Listen(pub(super) SocketAddr);
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Listen {
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<ListenTls>,
+}
+
+table! {
+    /// A further certificate, for the names that it holds.
+    CertificateTable {
+        needs {
+            /// The chain in PEM, the server's own certificate first.
+            cert: PathBuf,
+            /// Its private key in PEM.
+            key: PathBuf,
+        }
+    }
+}
+
+table! {
+    /// TLS of a listener.
+    ListenTls {
+        needs {
+            /// The chain in PEM, the server's own certificate first.
+            cert: PathBuf,
+            /// Its private key in PEM.
+            key: PathBuf,
+        }
+        may {
+            /// CAs in PEM: a client without a certificate of theirs is refused.
+            client_ca: PathBuf,
+        }
+        has {
+            /// Further certificates, each for the names that it holds.
+            sni: Vec<CertificateTable> = Vec::new(),
+        }
+    }
+}
 
 table! {
     /// A listener as a table.
@@ -34,7 +70,11 @@ table! {
             /// Where to listen.
             address: SocketAddr,
         }
-        later { tls, client_ca, proxy_protocol = Accepted::Bool(false), }
+        may {
+            /// Only TLS is spoken.
+            tls: ListenTls,
+        }
+        later { proxy_protocol = Accepted::Bool(false), }
     }
 }
 
@@ -128,9 +168,10 @@ choices! { Then { "advance" => Then::Advance, "approve" => Then::Approve, "hold"
 impl Form for Listen {
     fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
         if value.is_table() {
-            return ListenTable::read(value, key, reading)?.address.map(Self);
+            let ListenTable { address, tls } = ListenTable::read(value, key, reading)?;
+            return address.map(|address| Self { address, tls });
         }
-        SocketAddr::read(value, key, reading).map(Self)
+        SocketAddr::read(value, key, reading).map(Self::from)
     }
 
     fn schema() -> Value {
@@ -138,7 +179,13 @@ impl Form for Listen {
     }
 
     fn shown(&self) -> Option<Value> {
-        self.0.shown()
+        self.address.shown()
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, tls: None }
     }
 }
 

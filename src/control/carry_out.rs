@@ -13,6 +13,7 @@ use super::settings::settings;
 use super::view::RolloutView;
 use crate::hooks;
 use crate::records::event::{Detail, EventRecord};
+use crate::records::inputs::Recorder;
 use crate::report::sentence;
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::{Effect, Event, HookOrder, Refusal};
@@ -32,14 +33,14 @@ pub(super) struct Done {
 }
 
 impl Driver {
-    pub(super) fn carry_out(&mut self, now: Now, name: &RolloutName, effects: Vec<Effect>) -> Done {
+    pub(super) fn carry_out(&mut self, name: &RolloutName, effects: Vec<Effect>) -> Done {
         let mut done = Done::default();
         let mut retreats = false;
         for effect in effects {
             match effect {
                 Effect::Publish(split) => {
                     retreats |= self.is_retreat(name, &split);
-                    self.publish(now, name, split);
+                    self.publish(name, split);
                 }
                 Effect::Record(event) => {
                     if let Some(charge) = self.rollouts.get(name) {
@@ -82,13 +83,13 @@ impl Driver {
     }
 
     /// Puts a split in force: every request that begins from now on goes by it.
-    fn publish(&self, now: Now, name: &RolloutName, split: Split) {
+    fn publish(&self, name: &RolloutName, split: Split) {
         let (Some(charge), Some(rollout)) =
             (self.rollouts.get(name), self.config.rollouts.get(name))
         else {
             return;
         };
-        let settings = settings(&self.config, rollout, &charge.gate, now, split);
+        let settings = settings(&self.config, rollout, &charge.gate, split);
         let table = self.live.load().with_settings(name, settings);
         self.live.publish(table);
     }
@@ -119,13 +120,20 @@ impl Driver {
     }
 
     /// Hands the store what is to be kept after one input.
-    pub(super) fn write(&self, now: Now, name: &RolloutName, events: Vec<Event>, slots: Vec<Slot>) {
-        let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get(name)) else {
+    pub(super) fn write(
+        &mut self,
+        now: Now,
+        name: &RolloutName,
+        events: Vec<Event>,
+        slots: Vec<Slot>,
+    ) {
+        let notices = self.notices(&events);
+        let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get_mut(name)) else {
             return;
         };
         let run = events.last().map_or(charge.run, |event| event.run);
         let state = Box::new(charge.gate.snapshot(now));
-        let notices = self.notices(&events);
+        let recorder = charge.recorder.as_mut();
         journal.write(Batch {
             rollout: name.clone(),
             events,
@@ -133,6 +141,7 @@ impl Driver {
             slots,
             run,
             notices,
+            inputs: recorder.map(Recorder::take).unwrap_or_default(),
         });
     }
 

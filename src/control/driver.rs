@@ -21,8 +21,11 @@ use crate::clock::GateClock;
 use crate::config::{Config, Fault};
 use crate::hooks;
 use crate::live::Live;
+use crate::records::inputs::Recorder;
 use crate::records::plan::plan_hash;
-use crate::rollout::gate::{Action, Command, EventId, Gate, Input, Observed, PoolHealth, Say};
+use crate::rollout::gate::{
+    Action, Command, Effect, EventId, Gate, Input, Observed, PoolHealth, Say,
+};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::{Identity, Plan};
 use crate::rollout::time::{Now, Timestamp};
@@ -106,6 +109,8 @@ pub(super) struct Charge {
     pub(super) run: u64,
     /// The gate's, or the file's where none ever ran; replaced only when that one differs.
     pub(super) plan: Option<Arc<Plan>>,
+    /// Keeps what the gate is given; `None` where the file says so.
+    pub(super) recorder: Option<Recorder>,
     /// Orders whose weight is not in force yet.
     pub(super) waiting: Vec<(Weight, Answer)>,
 }
@@ -177,14 +182,14 @@ impl Driver {
             closed.extend(charge.seconds.add(&part.slot));
             observed
                 .blocks
-                .extend(charge.blocks.add(&part.slot, part.sights));
+                .extend(charge.blocks.add(&part.slot, part.sights, part.assigned));
             observed.slots.push(part.slot);
             for (all, more) in observed.learners.iter_mut().zip(&part.learners) {
                 all.merge(more);
             }
         }
-        let effects = charge.gate.handle(now, Input::Tick(Box::new(observed)));
-        let done = self.carry_out(now, name, effects);
+        let effects = charge.give(now, Input::Tick(Box::new(observed)));
+        let done = self.carry_out(name, effects);
         self.write(now, name, done.events, closed);
         self.answer_waiting(now, name);
     }
@@ -340,8 +345,8 @@ impl Driver {
         let Some(charge) = self.rollouts.get_mut(name) else {
             return Err(OrderError::UnknownRollout(name.to_string()));
         };
-        let effects = charge.gate.handle(now, input);
-        let done = self.carry_out(now, name, effects);
+        let effects = charge.give(now, input);
+        let done = self.carry_out(name, effects);
         if !done.events.is_empty() {
             self.write(now, name, done.events, Vec::new());
         }
@@ -408,7 +413,7 @@ impl Driver {
         else {
             return;
         };
-        if charge.gate.status(now).awaiting_store.is_some() {
+        if charge.gate.awaits_store() {
             return;
         }
         let in_force = charge.gate.split().weight;
@@ -440,6 +445,16 @@ impl Driver {
 
     pub(super) fn names(&self) -> Vec<RolloutName> {
         self.rollouts.keys().cloned().collect()
+    }
+}
+
+impl Charge {
+    /// Gives the gate an input.
+    fn give(&mut self, now: Now, input: Input) -> Vec<Effect> {
+        match &mut self.recorder {
+            Some(recorder) => recorder.handle(&mut self.gate, now, input),
+            None => self.gate.handle(now, input),
+        }
     }
 }
 

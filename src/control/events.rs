@@ -86,6 +86,11 @@ impl EventLog {
         let _sender_lives = shown.wait_for(|shown| *shown >= last).await.is_ok();
     }
 
+    /// Where the older ones are, and the samples.
+    pub(super) fn store(&self) -> Option<Store> {
+        self.store.clone()
+    }
+
     pub(super) fn subscribe(self: &Arc<Self>, after: u64) -> Subscription {
         Subscription {
             log: Arc::clone(self),

@@ -16,7 +16,7 @@ use super::order::{Order, OrderError, Verb};
 use super::reload::{ReloadError, Reloaded};
 use super::view::{RolloutView, Shared};
 use crate::config::{self, Config};
-use crate::live::{Live, PoolView};
+use crate::live::{CertificateView, Live, PoolView};
 use crate::records::event::EventRecord;
 use crate::rollout::assign::{Ask, Why};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
@@ -86,6 +86,13 @@ impl Handle {
     /// The channels of notices as they are now.
     pub fn notify(&self) -> Arc<Vec<config::Channel>> {
         self.shared.notify.load_full()
+    }
+
+    /// The certificates in force towards learners.
+    pub fn certificates(&self) -> Vec<CertificateView> {
+        let listeners = self.live.load().tls_listeners();
+        let views = listeners.iter().map(|listener| listener.certificates());
+        views.flatten().collect()
     }
 
     pub fn pools(&self) -> Vec<PoolView> {

@@ -1,7 +1,7 @@
 //! The control path: one task that owns the gates and is the only writer of `live`.
 //!
 //! `driver` takes ticks, orders and the store's word to the gates; `carry_out` does what they answer, in their order;
-//! `events` keeps the history that people read; `hearing` takes what is said from outside; `reload` applies a new
+//! `events` keeps the history that people read, `samples` reads the figures over time; `hearing` takes what is said from outside; `reload` applies a new
 //! proxy.toml. Requests never pass here, and with
 //! this room stopped traffic flows on at the last weights. Never waits for the disk.
 
@@ -13,6 +13,7 @@ mod hearing;
 mod journal;
 mod order;
 mod reload;
+mod samples;
 mod seconds;
 mod settings;
 mod start;
@@ -26,5 +27,6 @@ pub use hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 pub use journal::{Reports, reports};
 pub use order::{MAX_PINS, Order, OrderError, Said, Verb};
 pub use reload::{ReloadError, Reloaded};
+pub use samples::SamplePoint;
 pub use start::{Control, Parts, StartError, start};
 pub use view::RolloutView;

@@ -44,7 +44,7 @@ impl Driver {
         new: Config,
         by: &str,
     ) -> Result<Reloaded, Vec<Fault>> {
-        let faults = self.pinned_faults(&new, now);
+        let faults = self.pinned_faults(&new);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -63,14 +63,14 @@ impl Driver {
         }
         self.put_to_rest();
         self.add_missing(now);
-        self.rebuild_table(now);
+        self.rebuild_table();
         for (name, what) in replaced {
             self.tell_replaced(now, &name, what, None);
         }
         self.tell_versions(now);
         let reloaded = Reloaded {
             changed,
-            pending: self.pending(now),
+            pending: self.pending(),
             restart_needed,
         };
         tracing::info!(by, ?reloaded, "configuration reloaded");
@@ -145,7 +145,7 @@ impl Driver {
         let ended = self
             .rollouts
             .get(name)
-            .is_none_or(|charge| charge.gate.status(now).phase.is_ended());
+            .is_none_or(|charge| charge.gate.phase().is_ended());
         if ended {
             return;
         }
@@ -159,13 +159,13 @@ impl Driver {
         self.tell(now, name, Input::Command(command));
     }
 
-    fn pending(&self, now: Now) -> Vec<String> {
+    fn pending(&self) -> Vec<String> {
         let waits = |(name, charge): &(&RolloutName, &Charge)| {
             let (Some(rollout), Some(runs)) = (self.config.rollouts.get(*name), charge.gate.plan())
             else {
                 return false;
             };
-            !charge.gate.status(now).phase.is_ended() && !same_plan(runs, &rollout.plan)
+            !charge.gate.phase().is_ended() && !same_plan(runs, &rollout.plan)
         };
         self.rollouts
             .iter()
@@ -175,10 +175,10 @@ impl Driver {
     }
 
     /// What a configuration says otherwise about rollouts that are not ended.
-    pub(super) fn pinned_faults(&self, new: &Config, now: Now) -> Vec<Fault> {
+    pub(super) fn pinned_faults(&self, new: &Config) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (name, charge) in self.rollouts.iter().chain(&self.dormant) {
-            let ended = charge.gate.status(now).phase.is_ended();
+            let ended = charge.gate.phase().is_ended();
             if let Some(plan) = charge.plan.as_ref().filter(|_| !ended) {
                 faults.extend(config::pinned(&self.file, name, &plan.identity, new));
             }

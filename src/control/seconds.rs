@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::rollout::evidence::{Block, Sight};
+use crate::rollout::evidence::{Assigned, Block, Sight};
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Timestamp, millis};
 
@@ -44,13 +44,18 @@ impl Seconds {
 }
 
 impl Blocks {
-    /// Adds a part with the learners seen in it, and gives the second that it closes.
-    pub(super) fn add(&mut self, part: &Slot, sights: Vec<Sight>) -> Option<Block> {
+    /// Adds a part with the learners seen in it and those sent to an arm, and gives the second that it closes.
+    pub(super) fn add(
+        &mut self,
+        part: &Slot,
+        sights: Vec<Sight>,
+        assigned: Vec<Assigned>,
+    ) -> Option<Block> {
         let start = second_of(part);
         let closed = self.open.take_if(|open| open.start < start);
-        self.open
-            .get_or_insert_with(|| Block::new(start))
-            .add(part, sights);
+        let open = self.open.get_or_insert_with(|| Block::new(start));
+        open.add(part, sights);
+        open.assign(assigned);
         closed
     }
 }

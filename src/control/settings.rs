@@ -8,7 +8,6 @@ use crate::rollout::assign::Split;
 use crate::rollout::condition::{Metric, Selector};
 use crate::rollout::gate::Gate;
 use crate::rollout::plan::Stage;
-use crate::rollout::time::Now;
 
 /// How many times the stage's p99 limit a canary attempt may take before baseline answers instead.
 const FAILOVER_AFTER_LIMITS: u32 = 4;
@@ -18,11 +17,10 @@ pub(super) fn settings(
     config: &Config,
     rollout: &Rollout,
     gate: &Gate,
-    now: Now,
     split: Split,
 ) -> RolloutSettings {
     let plan = gate.plan().unwrap_or(&rollout.plan);
-    let stage = plan.stage(gate.status(now).stage_index.unwrap_or(0));
+    let stage = plan.stage(gate.stage_index().unwrap_or(0));
     let answer_head = config
         .pools
         .get(&rollout.plan.identity.canary)

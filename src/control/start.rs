@@ -19,6 +19,7 @@ use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
 use crate::hooks;
 use crate::live::{Live, Table};
+use crate::records::inputs::Recorder;
 use crate::rollout::gate::{Effect, EventId, Gate, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -198,8 +199,13 @@ impl Driver {
     pub(super) fn restore(&mut self, now: Now, recovered: Recovered) -> Result<(), StartError> {
         let mut effects = BTreeMap::new();
         for (name, left) in recovered.rollouts {
+            let kept = self.config.state.record_inputs;
+            let recorder = kept.then(|| Recorder::restored(&left.snapshot, &left.recent, now));
             let (gate, todo) = Gate::restore(left.snapshot, left.recent, now);
-            let charge = self.charge(&name, gate, now, &todo);
+            let charge = Charge {
+                recorder,
+                ..self.charge(&name, gate, now, &todo)
+            };
             if self.config.rollouts.contains_key(&name) {
                 effects.insert(name.clone(), todo);
                 self.rollouts.insert(name, charge);
@@ -207,15 +213,15 @@ impl Driver {
                 self.dormant.insert(name, charge);
             }
         }
-        let faults = self.pinned_faults(&self.config, now);
+        let faults = self.pinned_faults(&self.config);
         if !faults.is_empty() {
             return Err(StartError::Pinned(faults));
         }
         self.add_missing(now);
-        self.rebuild_table(now);
+        self.rebuild_table();
         self.teach_segments();
         for (name, todo) in effects {
-            let done = self.carry_out(now, &name, todo);
+            let done = self.carry_out(&name, todo);
             self.write(now, &name, done.events, Vec::new());
         }
         self.tell_versions(now);
@@ -290,23 +296,18 @@ impl Driver {
             seconds: Default::default(),
             blocks: Default::default(),
             probes: Default::default(),
+            recorder: self.config.state.record_inputs.then(Recorder::default),
             waiting: Vec::new(),
         }
     }
 
     /// Builds the table of the present configuration with every gate's split, and puts it in force.
-    pub(super) fn rebuild_table(&self, now: Now) {
+    pub(super) fn rebuild_table(&self) {
         let settings = self.rollouts.iter().filter_map(|(name, charge)| {
             let rollout = self.config.rollouts.get(name)?;
             Some((
                 name.clone(),
-                settings(
-                    &self.config,
-                    rollout,
-                    &charge.gate,
-                    now,
-                    charge.gate.split(),
-                ),
+                settings(&self.config, rollout, &charge.gate, charge.gate.split()),
             ))
         });
         let table = Table::build(

@@ -6,7 +6,7 @@ use http::{Method, Uri};
 use serde_json::json;
 
 use super::{Attempt, Due};
-use crate::outbound::{Call, Client};
+use crate::outbound::{ANSWER_LIMIT, Call, Client};
 use crate::rollout::plan::HookMethod;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,6 +49,7 @@ pub(super) async fn call(client: &Client, method: HookMethod, url: &str, due: &D
             headers: vec![(CONTENT_TYPE, json), (KEY, key)],
             body,
             timeout: order.timeout,
+            limit: ANSWER_LIMIT,
         })
         .await;
     match answer {

@@ -3,6 +3,7 @@
 //! An unchanged pool is kept whole; a changed one keeps its surviving endpoints; a rollout keeps its epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::config::{self, Config};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::telemetry::Telemetry;
+use crate::tls;
 use crate::upstream::pool::Pool;
 
 /// How long a learner waits before leaving counts as an error, where no stage names a latency limit.
@@ -46,10 +48,30 @@ impl Table {
             targets: targets.collect(),
             rules: Arc::new(rules(config)),
             telemetry: Arc::clone(telemetry),
+            tls: Arc::new(secured(config, previous)),
             pools,
             rollouts,
         }
     }
+}
+
+// A listener whose files say the same keeps its state, and with it the sessions that its clients may resume.
+fn secured(
+    config: &Config,
+    previous: Option<&Table>,
+) -> BTreeMap<SocketAddr, Option<Arc<tls::Listener>>> {
+    let listener = |address: &SocketAddr| {
+        let loaded = config.server.tls.get(address)?;
+        let known = previous.and_then(|table| table.tls(*address)?.as_ref());
+        Some(match known {
+            Some(known) if known.says(loaded) => Arc::clone(known),
+            _ => tls::Listener::new(loaded.clone()),
+        })
+    };
+    let addresses = config.server.listen.iter();
+    addresses
+        .map(|address| (*address, listener(address)))
+        .collect()
 }
 
 fn pools(config: &Config, telemetry: &Arc<Telemetry>, previous: Option<&Table>) -> Pools {
@@ -160,7 +182,7 @@ fn rules(config: &Config) -> Rules {
         .collect();
     Rules {
         trusted: config.server.trusted.clone(),
-        limits: config.server.limits.clone(),
+        limits: config.server.limits,
         timeouts: config.server.timeouts.clone(),
         claimed_lengths: claimed
             .iter()
@@ -224,6 +246,7 @@ pub(super) mod tests {
                 path: "s".into(),
                 deployment_logs: "d".into(),
                 retention: Duration::from_secs(1),
+                record_inputs: false,
             },
             pools: [(name("base"), pool(base)), (name("new"), pool(&["n:1"]))].into(),
             routes: vec![Route {
@@ -257,6 +280,7 @@ pub(super) mod tests {
         let second = Duration::from_secs(1);
         Server {
             listen: Vec::new(),
+            tls: BTreeMap::new(),
             workers: 1,
             trusted: Vec::new(),
             max_connections: 0,
@@ -325,6 +349,7 @@ pub(super) mod tests {
             holdout: Weight::ZERO,
             gate: GateParts {
                 min_segment_requests: 100,
+                max_segments: 64,
                 max_failed_segments: 2,
                 outage_patience: Duration::from_secs(300),
                 max_gap: Duration::from_secs(300),

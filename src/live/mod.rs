@@ -20,6 +20,7 @@ use crate::rollout::name::PoolName;
 use crate::rollout::rehearsal::Injection;
 use crate::upstream::pool::Pool;
 
+pub use crate::tls::CertificateView;
 pub use table::{Matched, PoolIndex, Rollout, RolloutIndex, Rules, Table, Target};
 
 /// The table in force.

@@ -3,7 +3,8 @@
 //! Immutable, except for what its pools and endpoints count. Built in `build`; never decides where a request goes
 //! beyond finding its route.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::rehearsal::Injection;
 use crate::rollout::segments::OTHER_SEGMENT;
 use crate::telemetry::{RolloutMeter, Telemetry};
+use crate::tls;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 
@@ -32,6 +34,8 @@ pub struct Table {
     pub(super) rollouts: Vec<Arc<Rollout>>,
     pub(super) rules: Arc<Rules>,
     pub(super) telemetry: Arc<Telemetry>,
+    /// By the listener's address as configured; `None` where it speaks no TLS.
+    pub(super) tls: Arc<BTreeMap<SocketAddr, Option<Arc<tls::Listener>>>>,
 }
 
 /// A pool's place in one table.
@@ -147,7 +151,18 @@ impl Table {
             rollouts: self.rollouts.iter().map(changed).collect(),
             rules: Arc::clone(&self.rules),
             telemetry: Arc::clone(&self.telemetry),
+            tls: Arc::clone(&self.tls),
         }
+    }
+
+    /// Whether a listener speaks TLS, and with what; `None` where the configuration does not name it any more.
+    pub fn tls(&self, listener: SocketAddr) -> Option<&Option<Arc<tls::Listener>>> {
+        self.tls.get(&listener)
+    }
+
+    /// Every listener that speaks TLS.
+    pub fn tls_listeners(&self) -> Vec<Arc<tls::Listener>> {
+        self.tls.values().flatten().cloned().collect()
     }
 
     pub fn pools(&self) -> Vec<PoolView> {

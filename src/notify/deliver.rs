@@ -139,7 +139,7 @@ impl Delivery {
         match self.client.call(call).await {
             Ok(Answer { status, .. }) if status.is_success() => Ended::Taken,
             Ok(answer) => answered(&answer),
-            Err(why @ (CallError::Failed(_) | CallError::Timeout(_))) => {
+            Err(why @ (CallError::Connect(_) | CallError::Failed(_) | CallError::Timeout(_))) => {
                 Ended::Away(why.to_string(), None)
             }
         }

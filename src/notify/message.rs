@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::Sha256;
 
 use crate::config::{Channel, ChannelKind, Secret};
-use crate::outbound::Call;
+use crate::outbound::{ANSWER_LIMIT, Call};
 use crate::records::event::EventRecord;
 use crate::records::notice::{NoticeRecord, NoticeWord};
 use crate::report;
@@ -52,6 +52,7 @@ pub(super) fn call(
         headers,
         body: Bytes::from(body),
         timeout: channel.timeout,
+        limit: ANSWER_LIMIT,
     })
 }
 

@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 
 use super::body::{Source, Upload};
 use super::deadline::Deadline;
-use super::io::{Meter, Phase};
+use super::http2::Lane;
+use super::io::Meter;
 use super::outcome::Trial;
 use super::worker::Worker;
 use crate::clock;
@@ -31,7 +32,7 @@ const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
 /// The body of every answer to a client.
 pub(super) struct Answer {
     kind: Kind,
-    _turn: Turn,
+    turn: Turn,
 }
 
 /// The body of an upstream's answer.
@@ -73,8 +74,12 @@ pub(super) enum Broken {
     Idle,
 }
 
-/// Tells the connection that the answer's body is over.
-pub(super) struct Turn(Arc<Meter>);
+/// One request's time on its connection, from its beginning to the end of the answer's body.
+pub(super) struct Turn {
+    meter: Arc<Meter>,
+    /// Its stream, where the connection speaks HTTP/2.
+    lane: Option<Lane>,
+}
 
 #[expect(
     clippy::large_enum_variant,
@@ -91,14 +96,14 @@ impl Answer {
     pub(super) fn text(text: Bytes, turn: Turn) -> Self {
         Self {
             kind: Kind::Text(text),
-            _turn: turn,
+            turn,
         }
     }
 
     pub(super) fn download(download: Download, turn: Turn) -> Self {
         Self {
             kind: Kind::Download(download),
-            _turn: turn,
+            turn,
         }
     }
 }
@@ -111,14 +116,17 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        match &mut self.kind {
-            Kind::Text(text) if text.is_empty() => Poll::Ready(None),
-            Kind::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
-            Kind::Download(download) => download.poll(cx),
+        let Self { kind, turn } = &mut *self;
+        match &mut turn.lane {
+            None => kind.poll(cx),
+            Some(lane) => lane.poll_frame(|| kind.poll(cx)),
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.turn.lane.as_ref().is_some_and(Lane::keeps) {
+            return false;
+        }
         match &self.kind {
             Kind::Text(text) => text.is_empty(),
             Kind::Download(download) => download.incoming.is_end_stream(),
@@ -129,6 +137,18 @@ impl Body for Answer {
         match &self.kind {
             Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Download(download) => download.incoming.size_hint(),
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self {
+            Self::Text(text) if text.is_empty() => Poll::Ready(None),
+            Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+            Self::Download(download) => download.poll(cx),
         }
     }
 }
@@ -302,13 +322,17 @@ pub(super) fn discard(
 // === impl Turn ===
 
 impl Turn {
-    pub(super) fn new(meter: &Arc<Meter>) -> Self {
-        Self(Arc::clone(meter))
+    pub(super) fn begin(meter: &Arc<Meter>, lane: Option<Lane>) -> Self {
+        meter.begin_turn();
+        Self {
+            meter: Arc::clone(meter),
+            lane,
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.0.enter(Phase::Finishing);
+        self.meter.end_turn();
     }
 }

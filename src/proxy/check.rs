@@ -55,17 +55,21 @@ fn len_of(uri: &Uri) -> usize {
     }
 }
 
-// Origin form, absolute form of http, or `*` for OPTIONS.
+// Origin form, absolute form of http, or `*` for OPTIONS. HTTP/2 names the scheme of what is before us, too.
 fn target(parts: &Parts) -> Result<(), Fault> {
     let path = parts.uri.path();
+    let is_path = path.starts_with('/') || path == "*" && parts.method == Method::OPTIONS;
     match parts.uri.scheme_str() {
-        Some("http") => {}
+        Some("http") if is_path => {}
+        Some("https") if is_path && parts.version == Version::HTTP_2 => {}
+        Some("http" | "https") if parts.version == Version::HTTP_2 => {
+            return Err(Fault::BadRequest("the target is no path"));
+        }
         Some(_) => return Err(Fault::BadRequest("the target's scheme is not http")),
         None if parts.uri.authority().is_some() => {
             return Err(Fault::BadRequest("the target has no path"));
         }
-        None if path == "*" && parts.method == Method::OPTIONS => {}
-        None if path.starts_with('/') => {}
+        None if is_path => {}
         None => return Err(Fault::BadRequest("the target is no path")),
     }
     if parts

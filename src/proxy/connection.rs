@@ -5,7 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -19,13 +19,16 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::http2::{self, Streams};
 use super::io::{Accepted, Meter, Phase};
 use super::respond::{self, Fault};
 use super::service::{Client, handle};
+use super::transport::Transport;
 use super::worker::Worker;
 use crate::config::{Limits, ServerTimeouts};
 use crate::rollout::time::millis;
 use crate::telemetry::Tally;
+use crate::tls;
 
 /// Most that hyper holds of one message at a time, beside a head: bounds the memory of a slow reader.
 const BUFFER: usize = 64 * 1024;
@@ -52,6 +55,10 @@ struct Slot {
     meter: Arc<Meter>,
     waker: RefCell<Option<Waker>>,
     cut: Cell<Option<Cut>>,
+    /// Where the client speaks HTTP/2.
+    streams: RefCell<Option<Rc<Streams>>>,
+    /// Coarse milliseconds at which an HTTP/2 client was told to send no more requests.
+    told: Cell<Option<u32>>,
 }
 
 /// How a connection ends before its time.
@@ -61,6 +68,8 @@ pub(super) enum Cut {
     Close,
     /// A head that does not end: 408.
     SlowHead,
+    /// HTTP/2: no more requests, and those under way are answered.
+    GoAway,
     /// The client does not read, or the drain is over.
     Reset,
 }
@@ -72,14 +81,36 @@ pub(super) struct Place {
     slot: Rc<Slot>,
 }
 
-/// Serves a client's connection to its end.
-pub(super) async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) {
+/// Serves a client's connection to its end, with TLS where the listener speaks it.
+pub(super) async fn serve(
+    place: Place,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<tls::Listener>>,
+) {
+    let stream = match &tls {
+        None => Transport::Plain(stream),
+        // On the heap: it is short, and the connection is not.
+        Some(listener) => match Box::pin(secure(&place, stream, listener)).await {
+            Some(stream) => stream,
+            None => return,
+        },
+    };
     let worker = Rc::clone(&place.worker);
     let meter = Arc::clone(&place.slot.meter);
-    let client = Client::new(&worker, &meter, peer);
-    let service = service_fn(move |request| handle(Rc::clone(&client), request));
-    let io = TokioIo::new(Accepted::new(stream, Arc::clone(&meter)));
-    let mut connection = builder(&worker.table().rules().limits).serve_connection(io, service);
+    let client = Client::new(&worker, &meter, peer, stream.secured(tls.as_ref()));
+    let limits = worker.table().rules().limits;
+    if stream.chose_http2() {
+        let io = Accepted::new(stream, meter, limits);
+        Box::pin(serve_http2(place, client, io, peer)).await;
+        return;
+    }
+    let service = {
+        let client = Rc::clone(&client);
+        service_fn(move |request| handle(Rc::clone(&client), request, None))
+    };
+    let io = TokioIo::new(Accepted::new(stream, Arc::clone(&meter), limits));
+    let mut connection = builder(&limits).serve_connection(io, service);
     let cut = poll_fn(|cx| {
         if let Some(cut) = place.slot.cut.get() {
             return Poll::Ready(Some(cut));
@@ -93,6 +124,12 @@ pub(super) async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) {
         })
     })
     .await;
+    if cut.is_none() && meter.is_http2() {
+        let io = connection.into_parts().io.into_inner();
+        // On the heap, so that a connection of HTTP/1 is not as large.
+        Box::pin(serve_http2(place, client, io, peer)).await;
+        return;
+    }
     let refusal = if cut == Some(Cut::SlowHead) {
         Some(Fault::ClientTimeout)
     } else {
@@ -108,6 +145,44 @@ pub(super) async fn serve(place: Place, stream: TcpStream, peer: SocketAddr) {
         reset(&stream);
     } else if meter.is_unread() {
         linger(stream).await;
+    }
+}
+
+// The handshake, which has to end as early as a first byte has to come.
+async fn secure(place: &Place, stream: TcpStream, listener: &tls::Listener) -> Option<Transport> {
+    let mut handshake = pin!(Transport::secure(stream, listener));
+    let secured = poll_fn(|cx| {
+        if let Some(cut) = place.slot.cut.get() {
+            return Poll::Ready(Err(format!("cut: {cut:?}")));
+        }
+        place.slot.listen(cx.waker());
+        let made = handshake.as_mut().poll(cx);
+        made.map_err(|error| error.to_string())
+    })
+    .await;
+    match secured {
+        Ok(stream) => {
+            place.slot.meter.enter(Phase::Fresh);
+            Some(stream)
+        }
+        Err(why) => {
+            place.worker.recorder.tally(Tally::HandshakeFailed);
+            tracing::debug!(%why, "no TLS");
+            None
+        }
+    }
+}
+
+async fn serve_http2(place: Place, client: Rc<Client>, io: Accepted<Transport>, peer: SocketAddr) {
+    let worker = Rc::clone(&place.worker);
+    let table = worker.table();
+    let io = TokioIo::new(io.into_http2());
+    let cut = http2::serve(&place, client, io, &table.rules().limits, peer).await;
+    if place.slot.meter.is_flood() {
+        worker.recorder.tally(Tally::FrameFlood);
+        tracing::debug!(%peer, "a flood of HTTP/2 frames");
+    } else if let Some(cut) = cut {
+        tracing::debug!(?cut, %peer, "a client's HTTP/2 connection was cut");
     }
 }
 
@@ -127,7 +202,7 @@ fn builder(limits: &Limits) -> http1::Builder {
     builder
 }
 
-async fn refuse(mut stream: TcpStream, fault: Fault) {
+async fn refuse(mut stream: Transport, fault: Fault) {
     let written = tokio::time::timeout(LINGER, async {
         stream.write_all(&respond::bytes(fault)).await?;
         stream.shutdown().await
@@ -140,7 +215,7 @@ async fn refuse(mut stream: TcpStream, fault: Fault) {
 }
 
 // Reads and forgets what the client still sends: closing now would reset the connection and lose the answer.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Transport) {
     let mut scrap = [0; 4096];
     let drained = tokio::time::timeout(LINGER, async {
         while let Ok(1..) = stream.read(&mut scrap).await {}
@@ -150,8 +225,8 @@ async fn linger(mut stream: TcpStream) {
     }
 }
 
-fn reset(stream: &TcpStream) {
-    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+fn reset(stream: &Transport) {
+    if let Err(error) = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO)) {
         tracing::debug!(%error, "a connection could not be reset and is closed");
     }
 }
@@ -164,16 +239,27 @@ impl Registry {
     }
 
     /// Ends every connection whose time is up. `draining`: since when the worker leaves.
-    pub(super) fn sweep(&self, timeouts: &ServerTimeouts, draining: Option<Duration>) {
+    pub(super) fn sweep(
+        &self,
+        timeouts: &ServerTimeouts,
+        draining: Option<Duration>,
+        worker: &Worker,
+    ) {
         for (_, slot) in self.slots.borrow().iter() {
             let meter = &slot.meter;
-            if let Some(cut) = judge(
-                meter.phase(),
-                meter.phase_age(),
-                meter.write_blocked(),
-                timeouts,
-                draining,
-            ) {
+            let cut = if let Some(streams) = &*slot.streams.borrow() {
+                streams.sweep(timeouts.write_idle, worker);
+                judge_http2(&slot.state(), timeouts, draining)
+            } else {
+                judge(
+                    meter.phase(),
+                    meter.phase_age(),
+                    meter.write_blocked(),
+                    timeouts,
+                    draining,
+                )
+            };
+            if let Some(cut) = cut {
                 slot.end(cut);
             }
         }
@@ -231,6 +317,39 @@ fn judge(
     }
 }
 
+/// What is known of an HTTP/2 connection; times in coarse milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Http2State {
+    /// How long it has had no stream.
+    idle: Option<u32>,
+    /// How long a frame or a block of headers has not ended.
+    partial: Option<u32>,
+    write_blocked: Option<u32>,
+    /// How long ago the client was told to send no more.
+    told: Option<u32>,
+}
+
+// The same for HTTP/2, which has many requests at once: a timeout of zero is none.
+fn judge_http2(
+    state: &Http2State,
+    timeouts: &ServerTimeouts,
+    draining: Option<Duration>,
+) -> Option<Cut> {
+    let is_over = |age: Option<u32>, limit: Duration| {
+        age.is_some_and(|age| !limit.is_zero() && u64::from(age) >= millis(limit))
+    };
+    if is_over(state.write_blocked, timeouts.write_idle) || is_over(state.partial, timeouts.head) {
+        return Some(Cut::Reset);
+    }
+    let Some(told) = state.told else {
+        let has_to_go = draining.is_some() || is_over(state.idle, timeouts.keep_alive);
+        return has_to_go.then_some(Cut::GoAway);
+    };
+    // hyper ends it once the client has answered; one that does not answer any more has its grace.
+    let is_overdue = state.idle.is_some() && u64::from(told) >= millis(timeouts.idle_grace);
+    is_overdue.then_some(Cut::Close)
+}
+
 // === impl Slot ===
 
 impl Slot {
@@ -242,11 +361,22 @@ impl Slot {
     }
 
     fn end(&self, cut: Cut) {
-        if self.cut.get().is_none() {
+        if self.cut.get().is_none_or(|cut| cut == Cut::GoAway) {
             self.cut.set(Some(cut));
             if let Some(waker) = &*self.waker.borrow() {
                 waker.wake_by_ref();
             }
+        }
+    }
+
+    fn state(&self) -> Http2State {
+        let meter = &self.meter;
+        let now = meter.clock().now();
+        Http2State {
+            idle: (meter.phase() == Phase::Idle).then(|| meter.phase_age()),
+            partial: meter.partial_age(),
+            write_blocked: meter.write_blocked(),
+            told: self.told.get().map(|at| now.saturating_sub(at)),
         }
     }
 
@@ -265,6 +395,8 @@ impl Place {
             meter,
             waker: RefCell::default(),
             cut: Cell::default(),
+            streams: RefCell::default(),
+            told: Cell::default(),
         });
         let key = worker.registry.slots.borrow_mut().insert(Rc::clone(&slot));
         worker.recorder.tally(Tally::ConnectionAccepted);
@@ -273,6 +405,29 @@ impl Place {
             key,
             slot,
         }
+    }
+
+    /// The streams of a connection that speaks HTTP/2; from now on the sweep looks after them.
+    pub(super) fn streams(&self) -> Rc<Streams> {
+        let streams = Streams::new(&self.slot.meter);
+        *self.slot.streams.borrow_mut() = Some(Rc::clone(&streams));
+        streams
+    }
+
+    /// How the connection is to end, once it is to.
+    pub(super) fn cut(&self) -> Option<Cut> {
+        self.slot.cut.get()
+    }
+
+    /// The client was told to send no more requests.
+    pub(super) fn told(&self) {
+        self.slot.told.set(Some(self.slot.meter.clock().now()));
+        self.slot.cut.set(None);
+    }
+
+    /// Wakes this task when the connection is to end.
+    pub(super) fn listen(&self, waker: &Waker) {
+        self.slot.listen(waker);
     }
 }
 
@@ -288,19 +443,59 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const TIMEOUTS: ServerTimeouts = ServerTimeouts {
+        first_byte: Duration::from_secs(1),
+        head: Duration::from_secs(2),
+        body_idle: Duration::from_secs(3),
+        write_idle: Duration::from_secs(4),
+        keep_alive: Duration::from_secs(5),
+        stream_idle: Duration::from_secs(6),
+        drain_delay: Duration::ZERO,
+        idle_grace: Duration::from_secs(7),
+        drain: Duration::from_secs(8),
+    };
+
+    #[test]
+    fn http2_is_told_before_it_is_cut() {
+        const BUSY: Http2State = Http2State {
+            idle: None,
+            partial: None,
+            write_blocked: None,
+            told: None,
+        };
+        let check = |state: Http2State, draining: bool, expected: Option<Cut>| {
+            let draining = draining.then_some(Duration::ZERO);
+            let found = judge_http2(&state, &TIMEOUTS, draining);
+            assert_eq!(found, expected, "{state:?} {draining:?}");
+        };
+        let idle = |idle, told| Http2State {
+            idle: Some(idle),
+            told,
+            ..BUSY
+        };
+        let partial = |partial| Http2State { partial, ..BUSY };
+        let blocked = |write_blocked| Http2State {
+            write_blocked,
+            ..BUSY
+        };
+        let told = |told| Http2State { told, ..BUSY };
+        check(BUSY, false, None);
+        check(idle(4999, None), false, None);
+        check(idle(5000, None), false, Some(Cut::GoAway));
+        check(idle(0, None), true, Some(Cut::GoAway));
+        check(BUSY, true, Some(Cut::GoAway));
+        check(told(Some(u32::MAX)), true, None);
+        check(idle(0, Some(6999)), true, None);
+        check(idle(0, Some(7000)), true, Some(Cut::Close));
+        check(partial(Some(1999)), false, None);
+        check(partial(Some(2000)), false, Some(Cut::Reset));
+        check(blocked(Some(3999)), false, None);
+        check(blocked(Some(4000)), false, Some(Cut::Reset));
+    }
+
     #[test]
     fn each_phase_has_its_limit() {
-        let timeouts = ServerTimeouts {
-            first_byte: Duration::from_secs(1),
-            head: Duration::from_secs(2),
-            body_idle: Duration::from_secs(3),
-            write_idle: Duration::from_secs(4),
-            keep_alive: Duration::from_secs(5),
-            stream_idle: Duration::from_secs(6),
-            drain_delay: Duration::ZERO,
-            idle_grace: Duration::from_secs(7),
-            drain: Duration::from_secs(8),
-        };
+        let timeouts = TIMEOUTS;
         let check = |phase, age, expected| {
             assert_eq!(
                 judge(phase, age, None, &timeouts, None),

@@ -41,6 +41,8 @@ pub(super) struct Peer {
     pub(super) address: HeaderValue,
     /// The same as a node of `Forwarded`: quoted and in brackets where it is IPv6 (RFC 7239, 6).
     pub(super) node: String,
+    /// What it speaks to us: `http` or `https`.
+    pub(super) scheme: &'static str,
 }
 
 /// Random bits for the ids of one request.
@@ -122,7 +124,7 @@ pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool
 pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
     forwarded_for(headers, peer);
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
     }
     let host = headers.get(HOST).cloned();
     if let Some(host) = &host
@@ -150,7 +152,7 @@ fn forwarded_for(headers: &mut HeaderMap, peer: &Peer) {
 }
 
 fn forwarded(headers: &mut HeaderMap, peer: &Peer, host: Option<&HeaderValue>) {
-    let mut element = format!("for={};proto=http", peer.node).into_bytes();
+    let mut element = format!("for={};proto={}", peer.node, peer.scheme).into_bytes();
     if let Some(host) = host {
         element.extend_from_slice(b";host=\"");
         element.extend(
@@ -351,6 +353,7 @@ mod tests {
         Peer {
             address: HeaderValue::from_static("192.0.2.1"),
             node: "192.0.2.1".to_owned(),
+            scheme: "http",
         }
     }
 

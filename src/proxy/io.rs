@@ -1,20 +1,21 @@
 //! The I/O type below hyper towards a client, and the phases of its connection.
 //!
-//! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2, a client that does not read. An answer
-//! that hyper would make by itself to an unreadable head never leaves; the connection's task writes ours instead.
-//! Judges no head and closes nothing: `connection` does, by what is noted here.
+//! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2 and its frames, a client that does not
+//! read. What the guard refuses never reaches hyper, and an answer that hyper would make by itself never leaves; the
+//! connection's task writes ours instead. Closes nothing: `connection` does, by what is noted here.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::frames::{Flood, Frames, PREFACE};
+use super::guard::{Guard, Refused};
 use super::respond::Fault;
-
-const PREFACE_BEGIN: &[u8] = b"PRI * HTTP/2";
+use crate::config::Limits;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +42,19 @@ pub(super) struct Meter {
     phase_since: AtomicU32,
     /// Coarse milliseconds, plus one; 0 = not blocked.
     write_blocked_since: AtomicU32,
-    /// Index into `REFUSALS`, plus one; 0 = none.
-    refusal: AtomicU8,
+    refusal: OnceLock<Fault>,
+    /// Requests that were begun.
+    begun: AtomicU32,
     /// The answer went out before the request's body was read whole.
     unread: AtomicBool,
+    /// The client began with the preface of HTTP/2.
+    is_http2: AtomicBool,
+    /// Streams of HTTP/2 that are being served.
+    streams: AtomicU32,
+    /// Coarse milliseconds, plus one, since a frame of HTTP/2 or a block of its headers began; 0 = none is open.
+    partial_since: AtomicU32,
+    /// More control frames than any client needs.
+    is_flood: AtomicBool,
 }
 
 /// Milliseconds since the worker began, as its last sweep saw them.
@@ -56,15 +66,29 @@ pub(super) struct CoarseClock(AtomicU32);
 pub(super) struct Accepted<S> {
     stream: S,
     meter: Arc<Meter>,
+    protocol: Protocol,
+    /// What was read before the protocol was known, and is HTTP/2.
+    early: Vec<u8>,
+    guard: Guard,
+    /// What was read and may not go to hyper yet: a head of HTTP/1 that is not whole.
+    held: Vec<u8>,
+    /// How many of them may.
+    ready: usize,
+    refused: Option<Refused>,
+    /// Who asked for more behind a request that is being served, where what follows is refused.
+    waiting: Option<Waker>,
 }
 
-/// The refusals that are decided below hyper.
-const REFUSALS: [Fault; 4] = [
-    Fault::VersionNotSupported,
-    Fault::TargetTooLong,
-    Fault::HeadersTooLarge,
-    Fault::BadRequest("unreadable head"),
-];
+#[derive(Debug)]
+enum Protocol {
+    /// Nothing was read, or only what both protocols can begin with.
+    Unknown,
+    Http1,
+    Http2(Frames),
+}
+
+/// Read at once while a head is not whole.
+const HEAD_PIECE: usize = 4096;
 
 // === impl CoarseClock ===
 
@@ -110,8 +134,13 @@ impl Meter {
             phase: AtomicU8::new(Phase::Fresh.number()),
             phase_since,
             write_blocked_since: AtomicU32::new(0),
-            refusal: AtomicU8::new(0),
+            refusal: OnceLock::new(),
+            begun: AtomicU32::new(0),
             unread: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            streams: AtomicU32::new(0),
+            partial_since: AtomicU32::new(0),
+            is_flood: AtomicBool::new(false),
         })
     }
 
@@ -123,6 +152,44 @@ impl Meter {
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase.number(), Ordering::Relaxed);
         self.phase_since.store(self.clock.now(), Ordering::Relaxed);
+    }
+
+    /// A request is served from now on.
+    pub(super) fn begin_turn(&self) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        self.begun.store(begun.wrapping_add(1), Ordering::Relaxed);
+        if !self.is_http2() || self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.enter(Phase::Busy);
+        }
+    }
+
+    /// Its answer is over. Of HTTP/2's streams the last one leaves the connection idle.
+    pub(super) fn end_turn(&self) {
+        if !self.is_http2() {
+            self.enter(Phase::Finishing);
+        } else if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.enter(Phase::Idle);
+        }
+    }
+
+    /// Whether the client began with the preface of HTTP/2.
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection ended for its control frames.
+    pub(super) fn is_flood(&self) -> bool {
+        self.is_flood.load(Ordering::Relaxed)
+    }
+
+    /// Coarse milliseconds for which a frame of HTTP/2 that is no body has not ended; `None` where none is open.
+    pub(super) fn partial_age(&self) -> Option<u32> {
+        let since = self.partial_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.clock.now().saturating_sub(since))
+    }
+
+    pub(super) fn clock(&self) -> &CoarseClock {
+        &self.clock
     }
 
     /// Coarse milliseconds spent in the present phase.
@@ -141,10 +208,9 @@ impl Meter {
         Some(self.clock.now().saturating_sub(since))
     }
 
-    /// What must be answered because hyper could not read the head.
+    /// What must be answered because the head, or what follows it, was not let through to hyper.
     pub(super) fn refusal(&self) -> Option<Fault> {
-        let index = self.refusal.load(Ordering::Relaxed).checked_sub(1)?;
-        REFUSALS.get(usize::from(index)).copied()
+        self.refusal.get().copied()
     }
 
     pub(super) fn set_unread(&self) {
@@ -156,24 +222,13 @@ impl Meter {
     }
 
     fn refuse(&self, fault: Fault) -> io::Error {
-        let index = REFUSALS
-            .iter()
-            .position(|&known| known == fault)
-            .unwrap_or(REFUSALS.len() - 1);
-        self.refusal.store(index as u8 + 1, Ordering::Relaxed);
+        self.refusal.get_or_init(|| fault);
         io::ErrorKind::InvalidData.into()
     }
 
-    fn note_read(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.phase() {
-            Phase::Fresh if bytes.starts_with(PREFACE_BEGIN) => {
-                Err(self.refuse(Fault::VersionNotSupported))
-            }
-            Phase::Fresh | Phase::Idle if !bytes.is_empty() => {
-                self.enter(Phase::Head);
-                Ok(())
-            }
-            Phase::Fresh | Phase::Head | Phase::Busy | Phase::Finishing | Phase::Idle => Ok(()),
+    fn note_read(&self, bytes: &[u8]) {
+        if matches!(self.phase(), Phase::Fresh | Phase::Idle) && !bytes.is_empty() {
+            self.enter(Phase::Head);
         }
     }
 
@@ -185,6 +240,15 @@ impl Meter {
                 let status = bytes.get(9..12).unwrap_or_default();
                 Err(self.refuse(Fault::of_unreadable_head(status)))
             }
+        }
+    }
+
+    fn note_partial(&self, is_partial: bool) {
+        if !is_partial {
+            self.partial_since.store(0, Ordering::Relaxed);
+        } else if self.partial_since.load(Ordering::Relaxed) == 0 {
+            self.partial_since
+                .store(self.clock.now() + 1, Ordering::Relaxed);
         }
     }
 
@@ -204,13 +268,183 @@ impl Meter {
 // === impl Accepted ===
 
 impl<S> Accepted<S> {
-    pub(super) fn new(stream: S, meter: Arc<Meter>) -> Self {
-        Self { stream, meter }
+    pub(super) fn new(stream: S, meter: Arc<Meter>, limits: Limits) -> Self {
+        Self {
+            stream,
+            meter,
+            protocol: Protocol::Unknown,
+            early: Vec::new(),
+            guard: Guard::new(limits),
+            held: Vec::new(),
+            ready: 0,
+            refused: None,
+            waiting: None,
+        }
     }
 
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
+
+    /// The same connection from its first byte, spoken to in HTTP/2 from now on.
+    pub(super) fn into_http2(mut self) -> Self {
+        self.meter.is_http2.store(true, Ordering::Relaxed);
+        self.meter.enter(Phase::Idle);
+        self.protocol = Protocol::Http2(Frames::new(self.meter.clock.now()));
+        self
+    }
+
+    // What HTTP/2 writes outside of a request are frames of its own.
+    fn note_write(&self, bytes: &[u8]) -> io::Result<()> {
+        match self.protocol {
+            Protocol::Http2(_) => Ok(()),
+            Protocol::Unknown | Protocol::Http1 => self.meter.note_write(bytes),
+        }
+    }
+
+    fn note_written(&mut self, polled: &Poll<io::Result<usize>>) {
+        self.meter.note_written(polled);
+        if let (Protocol::Http2(frames), Poll::Ready(Ok(len))) = (&mut self.protocol, polled) {
+            frames.wrote(*len);
+        }
+    }
+
+    // Gives what was read early.
+    fn replay(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.early.len().min(buf.remaining());
+        buf.put_slice(&self.early[..len]);
+        self.early.drain(..len);
+        if self.early.is_empty() {
+            self.early = Vec::new();
+        }
+    }
+
+    /// Judges what was read straight into hyper's buffer behind `before`, and takes back what may not stay there.
+    fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
+        let fresh = buf.filled().get(before..).unwrap_or_default();
+        self.meter.note_read(fresh);
+        let taken = self.guard.take(fresh);
+        self.refused = taken.refused;
+        if taken.refused.is_none() {
+            self.held
+                .extend_from_slice(fresh.get(taken.passed..).unwrap_or_default());
+        }
+        buf.set_filled(before + taken.passed);
+    }
+
+    fn judge_held(&mut self) {
+        let taken = self.guard.take(&self.held);
+        self.ready = taken.passed;
+        self.refused = taken.refused;
+    }
+
+    /// Hands over what is ready, as much as there is room for.
+    fn give(&mut self, buf: &mut ReadBuf<'_>) {
+        let len = self.ready.min(buf.remaining());
+        buf.put_slice(self.held.get(..len).unwrap_or_default());
+        self.held.drain(..len);
+        self.ready -= len;
+    }
+
+    /// The fault in place of the bytes that would follow. A request that is being served is answered first.
+    fn poll_refused(&mut self, cx: &Context<'_>, refused: Refused) -> Poll<io::Result<()>> {
+        // The request's own body: hyper breaks it off, and the answer is made where it is read.
+        if refused.within_body {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let is_served = matches!(self.meter.phase(), Phase::Busy | Phase::Finishing);
+        if is_served || self.guard.heads() != self.meter.begun.load(Ordering::Relaxed) {
+            self.waiting = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(self.meter.refuse(refused.fault)))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Accepted<S> {
+    // What was read early, or what comes now.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.early.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        self.replay(buf);
+        Poll::Ready(Ok(()))
+    }
+
+    /// The first bytes; true where hyper has something now, be it the end. HTTP/1 is judged at once; what may become the
+    /// preface of HTTP/2 is kept until that is known.
+    fn poll_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        loop {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let bytes = buf.filled().get(before..).unwrap_or_default();
+            let is_end = bytes.is_empty();
+            if self.early.is_empty() && !is_like_preface(bytes) {
+                self.protocol = Protocol::Http1;
+                self.judge(buf, before);
+                return Poll::Ready(Ok(is_end || buf.filled().len() > before));
+            }
+            self.early.extend_from_slice(bytes);
+            buf.set_filled(before);
+            if self.early.starts_with(PREFACE) {
+                self.meter.is_http2.store(true, Ordering::Relaxed);
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if is_end || !is_like_preface(&self.early) {
+                self.protocol = Protocol::Http1;
+                self.held = std::mem::take(&mut self.early);
+                self.meter.note_read(&self.held);
+                self.judge_held();
+                return Poll::Ready(Ok(false));
+            }
+            if self.meter.phase() == Phase::Fresh {
+                self.meter.enter(Phase::Head);
+            }
+        }
+    }
+
+    /// What the guard lets through.
+    fn poll_http1(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.ready > 0 {
+                self.give(buf);
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(refused) = self.refused {
+                return self.poll_refused(cx, refused);
+            }
+            if self.held.is_empty() {
+                let before = buf.filled().len();
+                ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+                let is_end = buf.filled().len() == before;
+                self.judge(buf, before);
+                if is_end || buf.filled().len() > before {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if !ready!(self.poll_more(cx))? {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads on behind a head that is not whole; false at the end of the stream.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut piece = [0; HEAD_PIECE];
+        let mut more = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut more))?;
+        self.held.extend_from_slice(more.filled());
+        self.judge_held();
+        Poll::Ready(Ok(!more.filled().is_empty()))
+    }
+}
+
+// Whether these first bytes are the preface of HTTP/2, or may become it.
+fn is_like_preface(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
@@ -219,12 +453,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        match polled {
-            Poll::Ready(Ok(())) => Poll::Ready(self.meter.note_read(&buf.filled()[before..])),
-            Poll::Ready(Err(_)) | Poll::Pending => polled,
+        let me = &mut *self;
+        if matches!(me.protocol, Protocol::Unknown) && ready!(me.poll_first(cx, buf))? {
+            return Poll::Ready(Ok(()));
         }
+        if matches!(me.protocol, Protocol::Http1) {
+            return me.poll_http1(cx, buf);
+        }
+        let before = buf.filled().len();
+        ready!(me.poll_bytes(cx, buf))?;
+        let Protocol::Http2(frames) = &mut me.protocol else {
+            return Poll::Ready(Ok(()));
+        };
+        let bytes = buf.filled().get(before..).unwrap_or_default();
+        let read = frames.read(bytes, me.meter.clock.now());
+        me.meter.note_partial(frames.is_partial());
+        Poll::Ready(read.map_err(|Flood| {
+            me.meter.is_flood.store(true, Ordering::Relaxed);
+            io::ErrorKind::InvalidData.into()
+        }))
     }
 }
 
@@ -234,9 +481,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.meter.note_write(buf)?;
+        self.note_write(buf)?;
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.meter.note_written(&polled);
+        self.note_written(&polled);
         polled
     }
 
@@ -245,10 +492,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.meter
-            .note_write(bufs.first().map_or(&[], |first| first))?;
+        self.note_write(bufs.first().map_or(&[], |first| first))?;
         let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.meter.note_written(&polled);
+        self.note_written(&polled);
         polled
     }
 
@@ -259,14 +505,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     // hyper flushes below itself only when all it had is written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.meter.phase() == Phase::Finishing {
-            self.meter.enter(Phase::Idle);
+            // The next head may have begun behind the request that was served.
+            let next = if self.held.is_empty() {
+                Phase::Idle
+            } else {
+                Phase::Head
+            };
+            self.meter.enter(next);
+            if let Some(waker) = self.waiting.take() {
+                waker.wake();
+            }
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    // What is refused gets our answer first.
+    // What is refused gets our answer first, and what speaks HTTP/2 goes on.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.meter.refusal().is_some() {
+        let is_changing = matches!(self.protocol, Protocol::Unknown) && self.meter.is_http2();
+        if is_changing || self.meter.refusal().is_some() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)
@@ -275,7 +531,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
+
+    const LIMITS: Limits = Limits {
+        head_bytes: 1000,
+        headers: 20,
+        target_bytes: 100,
+        body_bytes: 0,
+    };
 
     #[test]
     fn what_lies_below_hyper_is_send() {
@@ -287,13 +552,13 @@ mod tests {
     fn phases_follow_the_bytes() {
         let clock = Arc::new(CoarseClock::default());
         let meter = Meter::new(Arc::clone(&clock));
-        meter.note_read(b"").expect("an end is no fault");
+        meter.note_read(b"");
         assert_eq!(meter.phase(), Phase::Fresh);
         clock.set(500);
-        meter.note_read(b"GET").expect("a head");
+        meter.note_read(b"GET");
         assert_eq!((meter.phase(), meter.phase_age()), (Phase::Head, 0));
         clock.set(800);
-        meter.note_read(b" / ").expect("more of it");
+        meter.note_read(b" / ");
         assert_eq!(
             (meter.phase(), meter.phase_age()),
             (Phase::Head, 300),
@@ -309,12 +574,92 @@ mod tests {
         assert_eq!(meter.refusal(), Some(Fault::HeadersTooLarge));
     }
 
+    // Reads what comes in these pieces to its end, or to the fault.
+    async fn read(pieces: &[&[u8]], step: usize) -> (io::Result<Vec<u8>>, Accepted<Mock>) {
+        let pieces = pieces.iter().map(|piece| piece.to_vec()).collect();
+        let mut accepted = Accepted::new(Mock(pieces), Meter::new(Arc::default()), LIMITS);
+        let mut read = Vec::new();
+        let mut buffer = vec![0; step];
+        loop {
+            match accepted.read(&mut buffer).await {
+                Ok(0) => return (Ok(read), accepted),
+                Ok(len) => read.extend_from_slice(&buffer[..len]),
+                Err(error) => return (Err(error), accepted),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_preface_of_http2_is_found_however_it_comes_and_lost_by_nobody() {
+        for at in 0..PREFACE.len() {
+            let (first, second) = PREFACE.split_at(at);
+            let (outcome, accepted) = read(&[first, second, b"frames"], 7).await;
+            outcome.expect_err("not for HTTP/1");
+            assert!(accepted.meter.is_http2(), "{at}");
+            let mut all = Vec::new();
+            let mut accepted = accepted.into_http2();
+            accepted.read_to_end(&mut all).await.expect("all of it");
+            assert_eq!(all, [PREFACE, b"frames"].concat(), "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_only_begins_like_the_preface_reaches_http1_whole() {
+        for step in [1, 3, 1000] {
+            for pieces in [
+                &[&b"P"[..], b"UT / HTTP/1.1\r\n\r\n"],
+                &[b"PR", b"OPFIND / HTTP/1.1\r\n\r\n"],
+                &[b"PRI / HTTP/1.1\r\n\r\n", b""],
+                &[b"GET", b" / HTTP/1.1\r\n\r\n"],
+            ] {
+                let (outcome, accepted) = read(pieces, step).await;
+                assert_eq!(outcome.expect("no fault"), pieces.concat());
+                assert!(!accepted.meter.is_http2());
+                assert_eq!(accepted.meter.phase(), Phase::Head);
+            }
+        }
+        let (outcome, accepted) = read(&[b"PRI * HTTP/2.0\r\n\r\nXX"], 100).await;
+        outcome.expect_err("neither");
+        assert_eq!(
+            accepted.meter.refusal(),
+            Some(Fault::VersionNotSupported),
+            "another HTTP/2 than this one"
+        );
+    }
+
     #[test]
-    fn http2_is_refused_by_its_preface() {
-        let meter = Meter::new(Arc::default());
-        meter
-            .note_read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .expect_err("refused");
-        assert_eq!(meter.refusal(), Some(Fault::VersionNotSupported));
+    fn a_connection_is_idle_when_its_last_stream_ended() {
+        let meter = Accepted::new((), Meter::new(Arc::default()), LIMITS)
+            .into_http2()
+            .meter;
+        assert_eq!(meter.phase(), Phase::Idle);
+        meter.begin_turn();
+        meter.begin_turn();
+        meter.end_turn();
+        assert_eq!(meter.phase(), Phase::Busy);
+        meter.end_turn();
+        assert_eq!(meter.phase(), Phase::Idle);
+    }
+
+    /// A stream that gives these pieces, one a read.
+    #[derive(Debug)]
+    struct Mock(std::collections::VecDeque<Vec<u8>>);
+
+    impl AsyncRead for Mock {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            while self.0.front().is_some_and(Vec::is_empty) {
+                self.0.pop_front();
+            }
+            if let Some(piece) = self.0.front_mut() {
+                let len = piece.len().min(buf.remaining());
+                buf.put_slice(&piece[..len]);
+                piece.drain(..len);
+            }
+            Poll::Ready(Ok(()))
+        }
     }
 }

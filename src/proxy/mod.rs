@@ -1,7 +1,7 @@
 //! The data path, in the order a request meets it.
 //!
-//! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `service` is the table of
-//! contents of one request: `check`, `learner`, `choose`, `headers`, then `forward` with `order` and `body` up, `answer`
+//! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `http2` and `frames` one of
+//! HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `order` and `body` up, `answer`
 //! down, `outcome` for the records, and `respond` where an error becomes a status. Knows nothing of the control path.
 
 mod answer;
@@ -11,7 +11,10 @@ mod choose;
 mod connection;
 mod deadline;
 mod forward;
+mod frames;
+mod guard;
 mod headers;
+mod http2;
 mod io;
 mod learner;
 mod listen;
@@ -19,6 +22,8 @@ mod order;
 mod outcome;
 mod respond;
 mod service;
+mod translate;
+mod transport;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -55,6 +60,8 @@ pub struct ProxyParts {
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<Vec<TcpListener>>,
+    /// As configured, in the order of each list of sockets.
+    configured: Vec<SocketAddr>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -94,18 +101,23 @@ pub fn bind(server: &Server) -> Result<Listeners, BindError> {
     let addresses = first
         .filter_map(|socket| socket.local_addr().ok())
         .collect();
-    Ok(Listeners { sockets, addresses })
+    Ok(Listeners {
+        sockets,
+        configured: server.listen.clone(),
+        addresses,
+    })
 }
 
 /// Starts a worker for each list of sockets: from now on connections are accepted.
 pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers> {
     let count = listeners.sockets.len();
     let (sender, ends) = mpsc::unbounded_channel();
-    for (worker, listeners) in listeners.sockets.into_iter().enumerate() {
+    for (worker, sockets) in listeners.sockets.into_iter().enumerate() {
+        let configured = listeners.configured.iter().copied();
         let worker_parts = WorkerParts {
             live: Arc::clone(&parts.live),
             recorder: parts.telemetry.recorder(),
-            listeners,
+            listeners: configured.zip(sockets).collect(),
             workers: count,
             max_connections: (parts.max_connections / count).max(1),
             shutdown: parts.shutdown.clone(),

@@ -26,6 +26,10 @@ pub(super) enum Fault {
     HeadersTooLarge,
     #[error("the protocol version is not spoken here")]
     VersionNotSupported,
+    #[error("the transfer coding is not spoken here")]
+    NotImplemented,
+    #[error("the host is none of those that the connection was made for")]
+    WrongHost,
     #[error("no route")]
     NoRoute,
     // The upstream's.
@@ -51,6 +55,8 @@ impl Fault {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
+            Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::Reset | Self::BadAnswer => StatusCode::BAD_GATEWAY,
@@ -68,6 +74,8 @@ impl Fault {
             Self::TargetTooLong => "target_too_long",
             Self::HeadersTooLarge => "headers_too_large",
             Self::VersionNotSupported => "version_not_supported",
+            Self::NotImplemented => "not_implemented",
+            Self::WrongHost => "wrong_host",
             Self::NoRoute => "no_route",
             Self::NoEndpoint => "no_healthy_endpoint",
             Self::ConnectFailed => "connect_failed",
@@ -85,8 +93,10 @@ impl Fault {
             | Self::BodyTooLarge
             | Self::TargetTooLong
             | Self::HeadersTooLarge
-            | Self::VersionNotSupported => true,
+            | Self::VersionNotSupported
+            | Self::NotImplemented => true,
             Self::MethodNotAllowed
+            | Self::WrongHost
             | Self::NoRoute
             | Self::NoEndpoint
             | Self::ConnectFailed
@@ -178,6 +188,8 @@ mod tests {
             "version_not_supported",
             true,
         );
+        check(Fault::NotImplemented, 501, "not_implemented", true);
+        check(Fault::WrongHost, 421, "wrong_host", false);
         check(Fault::NoRoute, 404, "no_route", false);
         check(Fault::NoEndpoint, 503, "no_healthy_endpoint", false);
         check(Fault::ConnectFailed, 502, "connect_failed", false);

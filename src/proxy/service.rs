@@ -17,14 +17,18 @@ use super::check;
 use super::choose::{self, Choice};
 use super::forward::{Start, forward};
 use super::headers::{self, Dice, Peer, X_SERIN_POOL};
-use super::io::{Meter, Phase};
+use super::http2::Lane;
+use super::io::Meter;
 use super::learner::{Asker, client_address};
 use super::order::Order;
 use super::outcome::{Ledger, OwnArm};
 use super::respond::{self, Fault};
+use super::translate;
+use super::transport::Secured;
 use super::worker::Worker;
 use crate::clock;
 use crate::live::{Held, Matched, PoolIndex, RolloutIndex, Rules, Target};
+use crate::rollout::evidence::Assigned;
 use crate::rollout::name::Arm;
 
 /// One client's connection, as its requests see it.
@@ -34,6 +38,8 @@ pub(super) struct Client {
     ip: IpAddr,
     address: Rc<str>,
     peer: Peer,
+    /// Where the client speaks TLS.
+    secured: Option<Secured>,
 }
 
 /// Where a request goes, and what is owed to the records for it.
@@ -43,13 +49,14 @@ struct Destination {
     ledger: Rc<Ledger>,
 }
 
-/// Answers one request: with upstream's answer, or with serin's own.
+/// Answers one request: with upstream's answer, or with serin's own. `lane` is its stream, where it came by HTTP/2.
 pub(super) async fn handle(
     client: Rc<Client>,
     request: Request<Incoming>,
+    lane: Option<Lane>,
 ) -> Result<Response<Answer>, Infallible> {
-    client.meter.enter(Phase::Busy);
-    let turn = Turn::new(&client.meter);
+    let is_http2 = lane.is_some();
+    let turn = Turn::begin(&client.meter, lane);
     let has_body = !request.body().is_end_stream();
     let mut response = match serve(&client, request).await {
         Ok((response, reply)) => {
@@ -72,7 +79,10 @@ pub(super) async fn handle(
             response.map(|()| Answer::text(text, turn))
         }
     };
-    if client.worker.is_draining() {
+    if is_http2 {
+        // HTTP/2 says it by frames.
+        response.headers_mut().remove(CONNECTION);
+    } else if client.worker.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -88,7 +98,15 @@ async fn serve(
     let held = client.worker.table();
     let (mut parts, body) = request.into_parts();
     let rules = held.rules();
+    let is_http2 = parts.version == Version::HTTP_2;
+    if is_http2 {
+        translate::canonical(&mut parts)?;
+    }
     let host = check::head(&parts, &rules.limits)?;
+    let is_misdirected = |secured: &Secured| !secured.is_for(host);
+    if client.secured.as_ref().is_some_and(is_misdirected) {
+        return Err(Fault::WrongHost);
+    }
     let matched = held.route(host, parts.uri.path()).ok_or(Fault::NoRoute)?;
     let is_trusted = rules.trusts(client.ip);
     let address = client.address(rules, is_trusted, &parts.headers);
@@ -99,7 +117,8 @@ async fn serve(
         idle: rules.timeouts.body_idle,
     };
     declared_length(&body, limits.bytes)?;
-    let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING);
+    let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
+        || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
     headers::strip_request_hops(&mut parts.headers)?;
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
@@ -141,7 +160,12 @@ async fn serve(
 // === impl Client ===
 
 impl Client {
-    pub(super) fn new(worker: &Rc<Worker>, meter: &Arc<Meter>, peer: SocketAddr) -> Rc<Self> {
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        meter: &Arc<Meter>,
+        peer: SocketAddr,
+        secured: Option<Secured>,
+    ) -> Rc<Self> {
         let ip = peer.ip().to_canonical();
         let text = ip.to_string();
         let node = if ip.is_ipv6() {
@@ -156,7 +180,12 @@ impl Client {
             meter: Arc::clone(meter),
             ip,
             address: text.into(),
-            peer: Peer { address, node },
+            peer: Peer {
+                address,
+                node,
+                scheme: if secured.is_some() { "https" } else { "http" },
+            },
+            secured,
         })
     }
 
@@ -224,17 +253,25 @@ impl Client {
     ) -> OwnArm {
         let rollout = held.rollout(index);
         let learner = choice.learner();
+        let segment = choose::segment_of(rollout, asker);
+        let segment = segment.map_or_else(Default::default, |name| rollout.meter.segment(&name));
+        let (arm, epoch) = (choice.arm, rollout.split.epoch);
         if let Some(learner) = learner {
+            let assigned = Assigned {
+                learner,
+                arm,
+                segment,
+                epoch,
+            };
             self.worker
                 .recorder
-                .record_learner(&rollout.meter, choice.arm, learner);
+                .record_learner(&rollout.meter, assigned);
         }
-        let segment = choose::segment_of(rollout, asker);
         OwnArm {
             rollout: index,
-            arm: choice.arm,
-            segment: segment.map_or_else(Default::default, |name| rollout.meter.segment(&name)),
-            epoch: rollout.split.epoch,
+            arm,
+            segment,
+            epoch,
             learner,
         }
     }

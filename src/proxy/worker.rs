@@ -23,6 +23,7 @@ use crate::live::{Held, Live, Reader, RolloutIndex};
 use crate::rollout::time::millis;
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::{Recorder, Tally};
+use crate::tls;
 use crate::upstream::budget::FailoverBudget;
 use crate::upstream::connect::Connections;
 
@@ -35,7 +36,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(super) struct WorkerParts {
     pub(super) live: Arc<Live>,
     pub(super) recorder: Recorder,
-    pub(super) listeners: Vec<StdListener>,
+    /// With their addresses as configured.
+    pub(super) listeners: Vec<(SocketAddr, StdListener)>,
     /// How many workers there are.
     pub(super) workers: usize,
     /// Connections of this worker; never 0.
@@ -59,6 +61,15 @@ pub(super) struct Worker {
     max_connections: usize,
     began: Instant,
     draining: Cell<Option<Instant>>,
+}
+
+/// One listener of a worker.
+struct Door {
+    worker: Rc<Worker>,
+    /// Its address in the configuration.
+    configured: SocketAddr,
+    /// As last configured: what is listened on outlives the line that named it, and never loses its TLS.
+    tls: RefCell<Option<Arc<tls::Listener>>>,
 }
 
 /// Runs a worker until it is drained.
@@ -86,9 +97,14 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     });
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let mut accepting = JoinSet::new();
-    for listener in parts.listeners {
+    for (configured, listener) in parts.listeners {
+        let door = Door {
+            worker: Rc::clone(&worker),
+            configured,
+            tls: RefCell::default(),
+        };
         let listener = TcpListener::from_std(listener)?;
-        accepting.spawn_local(accept(Rc::clone(&worker), listener, parts.shutdown.clone()));
+        accepting.spawn_local(accept(door, listener, parts.shutdown.clone()));
     }
     let mut shutdown = parts.shutdown.clone();
     loop {
@@ -107,26 +123,22 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
 }
 
 // Accepts until the drain begins, then what the kernel had accepted already.
-async fn accept(
-    worker: Rc<Worker>,
-    listener: TcpListener,
-    mut shutdown: Shutdown,
-) -> io::Result<()> {
+async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
     loop {
         tokio::select! {
             biased;
             () = shutdown.reached(Stage::Draining) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => worker.admit(stream, peer).await,
-                Err(error) => worker.pause(&error).await,
+                Ok((stream, peer)) => door.admit(stream, peer).await,
+                Err(error) => door.worker.pause(&error).await,
             },
         }
     }
-    worker.drain();
+    door.worker.drain();
     let listener = listener.into_std()?;
     while let Ok((stream, peer)) = listener.accept() {
         stream.set_nonblocking(true)?;
-        worker.admit(TcpStream::from_std(stream)?, peer).await;
+        door.admit(TcpStream::from_std(stream)?, peer).await;
     }
     Ok(())
 }
@@ -143,8 +155,31 @@ async fn sweep(worker: Rc<Worker>) {
             .draining
             .get()
             .map(|since| now.saturating_duration_since(since));
-        worker.registry.sweep(&table.rules().timeouts, draining);
+        worker
+            .registry
+            .sweep(&table.rules().timeouts, draining, &worker);
         worker.connections.sweep(now);
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        self.worker.make_room().await;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a client was gone before it was served");
+            return;
+        }
+        let place = Place::take(&self.worker);
+        spawn_local(connection::serve(place, stream, peer, self.tls()));
+    }
+
+    fn tls(&self) -> Option<Arc<tls::Listener>> {
+        if let Some(tls) = self.worker.table().tls(self.configured) {
+            self.tls.borrow_mut().clone_from(tls);
+        }
+        self.tls.borrow().clone()
     }
 }
 
@@ -183,21 +218,15 @@ impl Worker {
         act(&mut budgets[rollout.0])
     }
 
-    async fn admit(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr) {
+    // Waits until there is room for one more connection.
+    async fn make_room(&self) {
         while self.registry.len() >= self.max_connections {
-            if !self.registry.evict() {
-                // All are busy: the kernel keeps the next ones until one ends.
-                self.left.notified().await;
-                continue;
+            if self.registry.evict() {
+                self.recorder.tally(Tally::ConnectionEvicted);
             }
-            self.recorder.tally(Tally::ConnectionEvicted);
+            // Where all are busy, the kernel keeps the next ones until one ends.
             self.left.notified().await;
         }
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a client was gone before it was served");
-            return;
-        }
-        spawn_local(connection::serve(Place::take(self), stream, peer));
     }
 
     async fn pause(&self, error: &io::Error) {

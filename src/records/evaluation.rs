@@ -33,6 +33,14 @@ pub struct EvaluationRecord {
     /// no such interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<[f64; 2]>,
+    /// What all of these values say together: `pass`, `fail`, or `unproven` where the limit lies among them. A percentile's
+    /// limit is read by the share of requests above it. Left out where there is no interval.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "words::optional"
+    )]
+    pub interval_says: Option<Verdict>,
     /// Baseline's figure for the same metric and window, in the metric's own unit (never a ratio).
     #[serde(with = "figure", default)]
     pub baseline: Option<f64>,
@@ -82,6 +90,7 @@ impl From<&Evaluation> for EvaluationRecord {
             interval: evaluation
                 .interval
                 .map(|(low, high)| [low, high].map(|bound| unit.published(bound))),
+            interval_says: evaluation.interval_says,
             baseline: evaluation.baseline.map(|figure| own.published(figure)),
             requests: evaluation.requests,
             window_ms: millis(evaluation.window),

@@ -1,15 +1,21 @@
 //! One entry of the history as JSON: what happened, when, by whom, and how things stood afterwards.
+//!
+//! `detail` has what each kind of event says beside that, `published` how it is made of the gate's own.
+
+mod detail;
+mod published;
 
 use serde::{Deserialize, Serialize};
 
-use super::evaluation::{EvaluationRecord, records};
-use super::hook::{HookEndingRecord, HookNameRecord};
-use super::people::{WaitsForWord, texts};
-use super::rehearsal::{FaultRecord, RehearsalRecord};
+use super::confidence::ConfidenceRecord;
+use super::evaluation::EvaluationRecord;
+use super::recovery::RecoveryRecord;
 use super::{Moment, words};
-use crate::rollout::gate::{Cause, Event, EventKind, Phase, RollbackCause};
+use crate::rollout::gate::{Event, Phase};
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::millis;
+
+pub use detail::{Detail, RollbackWord, RolledBack, SegmentLowered};
 
 /// An event as published.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,202 +41,6 @@ pub struct EventRecord {
     pub reason: String,
     #[serde(flatten)]
     pub detail: Detail,
-}
-
-/// What happened; the field `event` names it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Detail {
-    Started {
-        stages: usize,
-    },
-    StageBegan,
-    Checkpoint {
-        due_ms: u64,
-        late: bool,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    IntervalFailed {
-        from_ms: u64,
-        to_ms: u64,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Advanced {
-        from: String,
-        to: String,
-        forced: bool,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Completed {
-        forced: bool,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Extended {
-        until_ms: u64,
-        missing: Vec<String>,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Held {
-        #[serde(with = "words")]
-        cause: Cause,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    CauseEnded {
-        #[serde(with = "words")]
-        cause: Cause,
-    },
-    Resumed,
-    Retried,
-    Paused,
-    RolledBack(RolledBack),
-    Aborted {
-        from_weight: f64,
-        from_weight_ppm: u32,
-    },
-    WeightSet {
-        from_weight: f64,
-        from_weight_ppm: u32,
-        guarded: bool,
-    },
-    Pinned {
-        learner: String,
-        pool: String,
-    },
-    Unpinned {
-        learner: String,
-    },
-    CeilingSet {
-        segment: String,
-        /// The whole where there was none.
-        from_ceiling: f64,
-        from_ceiling_ppm: u32,
-        ceiling: f64,
-        ceiling_ppm: u32,
-    },
-    CeilingLifted {
-        segment: String,
-        from_ceiling: f64,
-        from_ceiling_ppm: u32,
-    },
-    SegmentLowered(SegmentLowered),
-    IncidentOpened {
-        incident: u64,
-        summary: String,
-    },
-    IncidentClosed {
-        incident: u64,
-    },
-    AlarmNoted {
-        why: String,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    CanaryReplaced {
-        what: String,
-    },
-    RehearsalBegan {
-        fault: FaultRecord,
-        within_ms: u64,
-    },
-    RehearsalEnded(RehearsalRecord),
-    Restarted {
-        gap_ms: u64,
-        windows_kept: bool,
-    },
-    ClockJumped {
-        by_ms: i64,
-    },
-    Scheduled {
-        stages: usize,
-        start_at: Moment,
-    },
-    ApprovalAsked {
-        roles: Vec<String>,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Approved {
-        role: String,
-        /// The event with the figures that were asked about.
-        asked: u64,
-        plan_hash: String,
-        missing: Vec<String>,
-        /// As they stood when it was said.
-        evaluations: Vec<EvaluationRecord>,
-    },
-    ApprovalsVoided {
-        roles: Vec<String>,
-        why: String,
-    },
-    Waits {
-        waits_for: Vec<WaitsForWord>,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Frozen {
-        until: Option<Moment>,
-    },
-    Unfrozen,
-    LevelBegan {
-        level: String,
-        report_ms: Option<u64>,
-    },
-    StabilizationRestarted {
-        after_ms: u64,
-        evaluations: Vec<EvaluationRecord>,
-    },
-    Reminded {
-        since: Moment,
-        since_clock_ms: u64,
-        times: u32,
-    },
-    HookStarted {
-        hook: HookNameRecord,
-        /// It had begun before serin ended.
-        again: bool,
-    },
-    HookEnded {
-        hook: HookNameRecord,
-        #[serde(flatten)]
-        ending: HookEndingRecord,
-    },
-    /// An event that only a newer serin knows.
-    #[serde(other)]
-    Unknown,
-}
-
-/// The weight was taken down: to 0 a rollback, else a fallback.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RolledBack {
-    pub cause: RollbackWord,
-    /// The condition, where a trigger was the cause.
-    pub trigger: Option<String>,
-    pub from_weight: f64,
-    pub from_weight_ppm: u32,
-    /// Since when the condition was true.
-    pub breached_since: Option<Moment>,
-    /// The same moment on the gate's clock: `clock_ms - breached_since_clock_ms` is how long it took to be seen.
-    pub breached_since_clock_ms: Option<u64>,
-    pub evaluations: Vec<EvaluationRecord>,
-}
-
-/// A trigger `per segment` took one segment to a ceiling of 0; the rest goes on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SegmentLowered {
-    pub segment: String,
-    pub trigger: String,
-    pub from_ceiling: f64,
-    pub from_ceiling_ppm: u32,
-    /// Since when the condition was true for this segment.
-    pub breached_since: Moment,
-    pub breached_since_clock_ms: u64,
-    pub evaluations: Vec<EvaluationRecord>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RollbackWord {
-    Trigger,
-    Tripwire,
-    Criteria,
-    Operator,
 }
 
 // === impl EventRecord ===
@@ -273,329 +83,32 @@ impl EventRecord {
         }
     }
 
+    /// What followed a rollback, where this event is of that.
+    pub const fn recovery(&self) -> Option<&RecoveryRecord> {
+        match &self.detail {
+            Detail::Recovered(recovery) | Detail::NotRecovered(recovery) => Some(recovery),
+            _ => None,
+        }
+    }
+
+    /// How sure a decision was, where this event is of one.
+    pub const fn confidence(&self) -> Option<&ConfidenceRecord> {
+        match &self.detail {
+            Detail::Advanced { confidence, .. }
+            | Detail::Completed { confidence, .. }
+            | Detail::Held { confidence, .. }
+            | Detail::ApprovalAsked { confidence, .. }
+            | Detail::RolledBack(RolledBack { confidence, .. }) => confidence.as_ref(),
+            _ => None,
+        }
+    }
+
     /// What took the weight down, where this event is of that.
     pub const fn rollback(&self) -> Option<&RolledBack> {
         if let Detail::RolledBack(back) = &self.detail {
             Some(back)
         } else {
             None
-        }
-    }
-}
-
-// === impl Detail ===
-
-impl From<&EventKind> for Detail {
-    fn from(kind: &EventKind) -> Self {
-        match kind {
-            EventKind::Started { stages } => Self::Started { stages: *stages },
-            EventKind::StageBegan => Self::StageBegan,
-            EventKind::Checkpoint {
-                due,
-                late,
-                evaluations,
-            } => Self::Checkpoint {
-                due_ms: millis(*due),
-                late: *late,
-                evaluations: records(evaluations),
-            },
-            EventKind::IntervalFailed {
-                from,
-                to,
-                evaluations,
-            } => Self::IntervalFailed {
-                from_ms: millis(*from),
-                to_ms: millis(*to),
-                evaluations: records(evaluations),
-            },
-            EventKind::Advanced {
-                from,
-                to,
-                evaluations,
-                forced,
-            } => Self::Advanced {
-                from: from.to_string(),
-                to: to.to_string(),
-                forced: *forced,
-                evaluations: records(evaluations),
-            },
-            EventKind::Completed {
-                evaluations,
-                forced,
-            } => Self::Completed {
-                forced: *forced,
-                evaluations: records(evaluations),
-            },
-            EventKind::Extended {
-                until,
-                missing,
-                evaluations,
-            } => Self::Extended {
-                until_ms: millis(*until),
-                missing: missing.clone(),
-                evaluations: records(evaluations),
-            },
-            EventKind::Held { cause, evaluations } => Self::Held {
-                cause: *cause,
-                evaluations: records(evaluations),
-            },
-            EventKind::CauseEnded { cause } => Self::CauseEnded { cause: *cause },
-            EventKind::Resumed => Self::Resumed,
-            EventKind::Retried => Self::Retried,
-            EventKind::Paused => Self::Paused,
-            EventKind::RolledBack {
-                cause,
-                from,
-                breached_since,
-                evaluations,
-            } => Self::RolledBack(RolledBack {
-                cause: RollbackWord::from(cause),
-                trigger: trigger(cause),
-                from_weight: from.share(),
-                from_weight_ppm: from.ppm(),
-                breached_since: breached_since.map(|since| since.wall.into()),
-                breached_since_clock_ms: breached_since.map(|since| since.mono.as_millis()),
-                evaluations: records(evaluations),
-            }),
-            EventKind::Aborted { from } => Self::Aborted {
-                from_weight: from.share(),
-                from_weight_ppm: from.ppm(),
-            },
-            EventKind::WeightSet { from, guarded } => Self::WeightSet {
-                from_weight: from.share(),
-                from_weight_ppm: from.ppm(),
-                guarded: *guarded,
-            },
-            EventKind::Pinned { learner, pool } => Self::Pinned {
-                learner: learner.clone(),
-                pool: pool.clone(),
-            },
-            EventKind::Unpinned { learner } => Self::Unpinned {
-                learner: learner.clone(),
-            },
-            EventKind::CeilingSet { segment, from, to } => Self::CeilingSet {
-                segment: segment.clone(),
-                from_ceiling: from.share(),
-                from_ceiling_ppm: from.ppm(),
-                ceiling: to.share(),
-                ceiling_ppm: to.ppm(),
-            },
-            EventKind::CeilingLifted { segment, from } => Self::CeilingLifted {
-                segment: segment.clone(),
-                from_ceiling: from.share(),
-                from_ceiling_ppm: from.ppm(),
-            },
-            EventKind::SegmentLowered {
-                segment,
-                condition,
-                from,
-                breached_since,
-                evaluations,
-            } => Self::SegmentLowered(SegmentLowered {
-                segment: segment.clone(),
-                trigger: condition.clone(),
-                from_ceiling: from.share(),
-                from_ceiling_ppm: from.ppm(),
-                breached_since: breached_since.wall.into(),
-                breached_since_clock_ms: breached_since.mono.as_millis(),
-                evaluations: records(evaluations),
-            }),
-            EventKind::IncidentOpened { incident, summary } => Self::IncidentOpened {
-                incident: *incident,
-                summary: summary.clone(),
-            },
-            EventKind::IncidentClosed { incident } => Self::IncidentClosed {
-                incident: *incident,
-            },
-            EventKind::AlarmNoted { why, evaluations } => Self::AlarmNoted {
-                why: why.clone(),
-                evaluations: records(evaluations),
-            },
-            EventKind::CanaryReplaced { what } => Self::CanaryReplaced { what: what.clone() },
-            EventKind::RehearsalBegan { injection, within } => Self::RehearsalBegan {
-                fault: FaultRecord::from(*injection),
-                within_ms: millis(*within),
-            },
-            EventKind::RehearsalEnded(outcome) => {
-                Self::RehearsalEnded(RehearsalRecord::from(outcome))
-            }
-            EventKind::Restarted { gap, windows_kept } => Self::Restarted {
-                gap_ms: millis(*gap),
-                windows_kept: *windows_kept,
-            },
-            EventKind::ClockJumped { by_ms } => Self::ClockJumped { by_ms: *by_ms },
-            EventKind::Scheduled { stages, start_at } => Self::Scheduled {
-                stages: *stages,
-                start_at: (*start_at).into(),
-            },
-            EventKind::ApprovalAsked { roles, evaluations } => Self::ApprovalAsked {
-                roles: texts(roles),
-                evaluations: records(evaluations),
-            },
-            EventKind::Approved {
-                role,
-                asked,
-                plan,
-                missing,
-                evaluations,
-            } => Self::Approved {
-                role: role.to_string(),
-                asked: asked.0,
-                plan_hash: plan.clone(),
-                missing: texts(missing),
-                evaluations: records(evaluations),
-            },
-            EventKind::ApprovalsVoided { roles, why } => Self::ApprovalsVoided {
-                roles: texts(roles),
-                why: why.clone(),
-            },
-            EventKind::Waits {
-                waits_for,
-                evaluations,
-            } => Self::Waits {
-                waits_for: waits_for.iter().copied().map(WaitsForWord).collect(),
-                evaluations: records(evaluations),
-            },
-            EventKind::Frozen { until } => Self::Frozen {
-                until: until.map(Moment::from),
-            },
-            EventKind::Unfrozen => Self::Unfrozen,
-            EventKind::LevelBegan { level, report } => Self::LevelBegan {
-                level: level.clone(),
-                report_ms: report.map(millis),
-            },
-            EventKind::StabilizationRestarted { after, evaluations } => {
-                Self::StabilizationRestarted {
-                    after_ms: millis(*after),
-                    evaluations: records(evaluations),
-                }
-            }
-            EventKind::Reminded { since, times } => Self::Reminded {
-                since: since.wall.into(),
-                since_clock_ms: since.mono.as_millis(),
-                times: *times,
-            },
-            EventKind::HookStarted { hook, again } => Self::HookStarted {
-                hook: hook.into(),
-                again: *again,
-            },
-            EventKind::HookEnded { hook, ending } => Self::HookEnded {
-                hook: hook.into(),
-                ending: ending.into(),
-            },
-        }
-    }
-}
-
-fn trigger(cause: &RollbackCause) -> Option<String> {
-    match cause {
-        RollbackCause::Trigger(condition) => Some(condition.clone()),
-        RollbackCause::Tripwire | RollbackCause::Criteria | RollbackCause::Operator => None,
-    }
-}
-
-impl Detail {
-    /// The word of the field `event`.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Started { .. } => "started",
-            Self::StageBegan => "stage_began",
-            Self::Checkpoint { .. } => "checkpoint",
-            Self::IntervalFailed { .. } => "interval_failed",
-            Self::Advanced { .. } => "advanced",
-            Self::Completed { .. } => "completed",
-            Self::Extended { .. } => "extended",
-            Self::Held { .. } => "held",
-            Self::CauseEnded { .. } => "cause_ended",
-            Self::Resumed => "resumed",
-            Self::Retried => "retried",
-            Self::Paused => "paused",
-            Self::RolledBack(_) => "rolled_back",
-            Self::Aborted { .. } => "aborted",
-            Self::WeightSet { .. } => "weight_set",
-            Self::Pinned { .. } => "pinned",
-            Self::Unpinned { .. } => "unpinned",
-            Self::CeilingSet { .. } => "ceiling_set",
-            Self::CeilingLifted { .. } => "ceiling_lifted",
-            Self::SegmentLowered(_) => "segment_lowered",
-            Self::IncidentOpened { .. } => "incident_opened",
-            Self::IncidentClosed { .. } => "incident_closed",
-            Self::AlarmNoted { .. } => "alarm_noted",
-            Self::CanaryReplaced { .. } => "canary_replaced",
-            Self::RehearsalBegan { .. } => "rehearsal_began",
-            Self::RehearsalEnded(_) => "rehearsal_ended",
-            Self::Restarted { .. } => "restarted",
-            Self::ClockJumped { .. } => "clock_jumped",
-            Self::Scheduled { .. } => "scheduled",
-            Self::ApprovalAsked { .. } => "approval_asked",
-            Self::Approved { .. } => "approved",
-            Self::ApprovalsVoided { .. } => "approvals_voided",
-            Self::Waits { .. } => "waits",
-            Self::Frozen { .. } => "frozen",
-            Self::Unfrozen => "unfrozen",
-            Self::LevelBegan { .. } => "level_began",
-            Self::StabilizationRestarted { .. } => "stabilization_restarted",
-            Self::Reminded { .. } => "reminded",
-            Self::HookStarted { .. } => "hook_started",
-            Self::HookEnded { .. } => "hook_ended",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    fn evaluations(&self) -> &[EvaluationRecord] {
-        match self {
-            Self::Checkpoint { evaluations, .. }
-            | Self::IntervalFailed { evaluations, .. }
-            | Self::Advanced { evaluations, .. }
-            | Self::Completed { evaluations, .. }
-            | Self::Extended { evaluations, .. }
-            | Self::Held { evaluations, .. }
-            | Self::RolledBack(RolledBack { evaluations, .. })
-            | Self::SegmentLowered(SegmentLowered { evaluations, .. })
-            | Self::AlarmNoted { evaluations, .. }
-            | Self::ApprovalAsked { evaluations, .. }
-            | Self::Approved { evaluations, .. }
-            | Self::Waits { evaluations, .. }
-            | Self::StabilizationRestarted { evaluations, .. } => evaluations,
-            Self::Started { .. }
-            | Self::StageBegan
-            | Self::CauseEnded { .. }
-            | Self::Resumed
-            | Self::Retried
-            | Self::Paused
-            | Self::Aborted { .. }
-            | Self::WeightSet { .. }
-            | Self::Pinned { .. }
-            | Self::Unpinned { .. }
-            | Self::CeilingSet { .. }
-            | Self::CeilingLifted { .. }
-            | Self::IncidentOpened { .. }
-            | Self::IncidentClosed { .. }
-            | Self::CanaryReplaced { .. }
-            | Self::RehearsalBegan { .. }
-            | Self::RehearsalEnded(_)
-            | Self::Restarted { .. }
-            | Self::ClockJumped { .. }
-            | Self::Scheduled { .. }
-            | Self::ApprovalsVoided { .. }
-            | Self::Frozen { .. }
-            | Self::Unfrozen
-            | Self::LevelBegan { .. }
-            | Self::Reminded { .. }
-            | Self::HookStarted { .. }
-            | Self::HookEnded { .. }
-            | Self::Unknown => &[],
-        }
-    }
-}
-
-impl From<&RollbackCause> for RollbackWord {
-    fn from(cause: &RollbackCause) -> Self {
-        match cause {
-            RollbackCause::Trigger(_) => Self::Trigger,
-            RollbackCause::Tripwire => Self::Tripwire,
-            RollbackCause::Criteria => Self::Criteria,
-            RollbackCause::Operator => Self::Operator,
         }
     }
 }
@@ -608,7 +121,7 @@ mod tests {
 
     use super::*;
     use crate::rollout::condition::Condition;
-    use crate::rollout::gate::{EventId, WaitsFor};
+    use crate::rollout::gate::{Cause, EventId, EventKind, RollbackCause, WaitsFor};
     use crate::rollout::name::{RoleName, StageName};
     use crate::rollout::time::{Now, Timestamp, WallTime};
     use crate::rollout::verdict::{Evaluation, Purpose, Verdict};
@@ -628,6 +141,7 @@ mod tests {
             segment: None,
             figure: Some(46_080.0),
             interval: None,
+            interval_says: None,
             baseline: None,
             requests: 380,
             window: Duration::from_secs(60),
@@ -685,6 +199,7 @@ mod tests {
             EventKind::Held {
                 cause: Cause::NoData,
                 evaluations: Vec::new(),
+                confidence: None,
             },
             "held",
             json!({ "cause": "no_data", "evaluations": [] }),
@@ -764,6 +279,7 @@ mod tests {
                 from: Weight::FULL,
                 breached_since: Some(at(1_000)),
                 evaluations: vec![evaluation()],
+                confidence: None,
             },
             "rolled_back",
             json!({

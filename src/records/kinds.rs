@@ -17,6 +17,8 @@ pub const KINDS: &[&str] = &[
     "retried",
     "paused",
     "rolled_back",
+    "recovered",
+    "not_recovered",
     "aborted",
     "weight_set",
     "pinned",
@@ -40,6 +42,7 @@ pub const KINDS: &[&str] = &[
     "frozen",
     "unfrozen",
     "level_began",
+    "day_began",
     "stabilization_restarted",
     "reminded",
     "hook_started",
@@ -72,6 +75,8 @@ pub const GROUPS: &[Group] = &[
             "retried",
             "paused",
             "rolled_back",
+            "recovered",
+            "not_recovered",
             "aborted",
             "weight_set",
             "ceiling_set",
@@ -95,6 +100,7 @@ pub const GROUPS: &[Group] = &[
             "interval_failed",
             "held",
             "rolled_back",
+            "not_recovered",
             "alarm_noted",
             "incident_opened",
             "incident_closed",
@@ -125,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_list_is_that_of_the_events() {
-        let source = include_str!("event.rs");
+        let source = include_str!("event/detail.rs");
         let begin = source.find("const fn word(&self)").expect("the words");
         let body = &source[begin..];
         let body = &body[..body.find("\n    }\n").expect("its end")];

@@ -8,14 +8,17 @@
 //! milliseconds. Fields that are not known are passed over when reading, so that an older reader follows a newer writer.
 
 pub mod compact;
+pub mod confidence;
 pub mod evaluation;
 pub mod event;
 pub mod evidence;
 pub mod hook;
+pub mod inputs;
 pub mod kinds;
 pub mod notice;
 pub mod people;
 pub mod plan;
+pub mod recovery;
 pub mod rehearsal;
 pub mod state;
 pub mod status;

@@ -68,6 +68,8 @@ pub struct GateRecord {
     pub baseline_min_healthy: f64,
     #[serde(default = "min_segment_requests")]
     pub min_segment_requests: u64,
+    #[serde(default = "max_segments")]
+    pub max_segments: u64,
     #[serde(default = "max_failed_segments")]
     pub max_failed_segments: u64,
     /// `null` where switched off.
@@ -123,6 +125,10 @@ pub enum OnSuccessRecord {
 // What a plan that was saved before these were known goes by.
 const fn min_segment_requests() -> u64 {
     100
+}
+
+const fn max_segments() -> u64 {
+    64
 }
 
 const fn max_failed_segments() -> u64 {
@@ -211,6 +217,7 @@ impl From<&GateParts> for GateRecord {
             escalate_after: format_duration(gate.escalate_after),
             baseline_min_healthy: gate.baseline_min_healthy,
             min_segment_requests: gate.min_segment_requests,
+            max_segments: gate.max_segments,
             max_failed_segments: gate.max_failed_segments,
             tripwire: gate.tripwire.as_ref().map(ToString::to_string),
             alpha: gate.evidence.alpha,
@@ -348,6 +355,7 @@ fn gate_parts(record: &GateRecord, mode: ModeRecord) -> Result<GateParts, PlanRe
         escalate_after: span("gate.escalate_after", &record.escalate_after)?,
         baseline_min_healthy: record.baseline_min_healthy,
         min_segment_requests: record.min_segment_requests,
+        max_segments: record.max_segments,
         max_failed_segments: record.max_failed_segments,
         tripwire: record
             .tripwire

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use outside::{OutcomeRecord, SignalFigureRecord};
 
+use super::confidence::ConfidenceRecord;
 use super::evaluation::{EvaluationRecord, records};
 use super::evidence::EvidenceRecord;
 use super::people::PeopleRecord;
@@ -63,6 +64,9 @@ pub struct StatusRecord {
     /// Of the present or last run.
     #[serde(default)]
     pub evidence: Option<EvidenceRecord>,
+    /// Of the run's last decision.
+    #[serde(default)]
+    pub confidence: Option<ConfidenceRecord>,
     /// Figures from outside, by name, pool and segment.
     #[serde(default)]
     pub signals: Vec<SignalFigureRecord>,
@@ -172,6 +176,9 @@ pub struct SpanRecord {
     pub throughput: f64,
     /// Distinct, estimated within about 1 %.
     pub learners: Option<u64>,
+    /// Errors of the learner who caused most of them, at least; `null` where learners are not told apart, or none failed.
+    #[serde(default)]
+    pub errors_of_one_learner: Option<u64>,
 }
 
 impl StatusRecord {
@@ -225,6 +232,7 @@ impl StatusRecord {
                 canary: FiguresRecord::of(status, Arm::Canary),
             },
             evidence: status.evidence.as_ref().map(EvidenceRecord::from),
+            confidence: status.confidence.as_ref().map(ConfidenceRecord::from),
             signals: status
                 .signals
                 .iter()
@@ -344,6 +352,7 @@ impl From<&ArmFigures> for SpanRecord {
             p999_ms: figures.p999.map(ms),
             throughput: figures.throughput,
             learners: figures.learners,
+            errors_of_one_learner: figures.errors_of_one,
         }
     }
 }

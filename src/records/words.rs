@@ -6,7 +6,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serializer};
 
 use crate::rollout::condition::{Op, Selector};
-use crate::rollout::gate::{Cause, HookOutcome, Phase, WaitsFor};
+use crate::rollout::gate::{Cause, HookOutcome, Level, Phase, WaitsFor};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{HookKind, HookMethod, When};
 use crate::rollout::verdict::{Purpose, Verdict};
@@ -34,6 +34,35 @@ pub(super) fn deserialize<'de, T: Word, D: Deserializer<'de>>(
     read(&text).ok_or_else(|| D::Error::custom(format!("{text:?} is no {}", T::WHAT)))
 }
 
+/// The same where there may be none.
+pub(super) mod optional {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Word, read};
+
+    pub(in crate::records) fn serialize<T: Word, S: Serializer>(
+        value: &Option<T>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => serializer.serialize_str(value.word()),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(in crate::records) fn deserialize<'de, T: Word, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<T>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else {
+            return Ok(None);
+        };
+        let value = read(&text);
+        let wrong = || D::Error::custom(format!("{text:?} is no {}", T::WHAT));
+        value.map(Some).ok_or_else(wrong)
+    }
+}
+
 pub(super) fn read<T: Word>(text: &str) -> Option<T> {
     T::EACH.iter().copied().find(|value| value.word() == text)
 }
@@ -49,6 +78,15 @@ impl Word for Phase {
 
 impl Word for Cause {
     const WHAT: &'static str = "cause of a hold";
+    const EACH: &'static [Self] = &Self::ALL;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Word for Level {
+    const WHAT: &'static str = "level of confidence";
     const EACH: &'static [Self] = &Self::ALL;
 
     fn word(self) -> &'static str {

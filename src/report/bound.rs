@@ -1,6 +1,6 @@
 //! What a share of failures could still be, given how few were seen.
 //!
-//! The exact one-sided upper 95 % bound for a binomial share (Clopper and Pearson, 1934): the share p at which seeing
+//! The exact one-sided upper bound (95 %, or as asked) for a binomial share (Clopper and Pearson, 1934): the share p at which seeing
 //! k failures or fewer in n requests has a chance of 5 %. For k = 0 that is 1 - 0.05^(1/n).
 
 use crate::rollout::stats::binomial::tail_at_most;
@@ -10,18 +10,23 @@ const BEYOND: f64 = 0.05;
 
 /// The bound for `failures` among `requests`; 1 where nothing was seen, or only failures.
 pub(super) fn upper_bound(failures: u64, requests: u64) -> f64 {
+    upper_bound_beyond(BEYOND, failures, requests)
+}
+
+/// The same where `beyond` is the chance that the true share lies above the bound: 0.01 for 99 %.
+pub fn upper_bound_beyond(beyond: f64, failures: u64, requests: u64) -> f64 {
     if requests == 0 || failures >= requests {
         return 1.0;
     }
     let n = requests as f64;
     if failures == 0 {
-        return -(BEYOND.ln() / n).exp_m1();
+        return -(beyond.ln() / n).exp_m1();
     }
     let (mut low, mut high) = (failures as f64 / n, 1.0);
     // The interval halves each time: 60 times leaves less than a double can tell apart.
     for _ in 0..60 {
         let middle = (low + high) / 2.0;
-        if tail_at_most(failures, requests, middle) > BEYOND {
+        if tail_at_most(failures, requests, middle) > beyond {
             low = middle
         } else {
             high = middle
@@ -55,6 +60,13 @@ mod tests {
         check(25, 50, 0.623754108791);
         check(150, 10_000, 0.017157718182);
         check(999, 1_000, 0.999948708021);
+    }
+
+    #[test]
+    fn a_smaller_chance_makes_a_wider_bound() {
+        // 1 - 0.01^(1/380), by the same program.
+        assert!((upper_bound_beyond(0.01, 0, 380) - 0.012045731166).abs() < 1e-9);
+        assert!(upper_bound_beyond(0.01, 3, 380) > upper_bound(3, 380));
     }
 
     #[test]

@@ -25,20 +25,12 @@ pub(super) fn decision(
         | Phase::Stabilizing
         | Phase::Paused
         | Phase::Manual
-        | Phase::Idle
-            if current && !status.outlook.is_empty() =>
-        {
-            format!("Not decided ({}): {}", phase.as_str(), status.outlook)
-        }
-        Phase::Scheduled
-        | Phase::Running
-        | Phase::AwaitingApproval
-        | Phase::Waiting
-        | Phase::Stabilizing
-        | Phase::Paused
-        | Phase::Manual
         | Phase::Idle => {
-            format!("Not decided ({})", phase.as_str())
+            let outlook = match current && !status.outlook.is_empty() {
+                true => format!(": {}", status.outlook),
+                false => String::new(),
+            };
+            format!("Not decided ({}){outlook}", phase.as_str())
         }
     }
 }

@@ -7,9 +7,11 @@ use super::decision::{decision, next_steps};
 use super::sample::sample;
 use super::wording::{sentence, span};
 use crate::records::Moment;
+use crate::records::confidence::ConfidenceRecord;
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::event::{Detail, EventRecord};
 use crate::records::plan::PlanRecord;
+use crate::records::recovery::RecoveryRecord;
 use crate::records::status::{FiguresRecord, PerArm, SegmentRecord, StatusRecord};
 use crate::rollout::verdict::Purpose;
 
@@ -27,6 +29,10 @@ pub(super) struct Findings {
     pub(super) took_ms: Option<u64>,
     pub(super) weight_ppm: u32,
     pub(super) decision: String,
+    /// Of the last decision that the gate made or was asked for.
+    pub(super) confidence: Option<ConfidenceRecord>,
+    /// What followed the last rollback to 0; `None` while it is watched, and where there was none.
+    pub(super) recovery: Option<RecoveryRecord>,
     pub(super) plan: Option<PlanRecord>,
     pub(super) stages: Vec<StageFindings>,
     pub(super) weights: Vec<WeightStep>,
@@ -46,6 +52,8 @@ pub(super) struct StageFindings {
     pub(super) name: String,
     /// How it stands, or how it ended.
     pub(super) outcome: String,
+    /// Of its last decision.
+    pub(super) confidence: Option<ConfidenceRecord>,
     pub(super) criteria: Vec<EvaluationRecord>,
     pub(super) checkpoints: Vec<CheckpointFindings>,
 }
@@ -114,6 +122,8 @@ impl Findings {
                 events.last().map_or(0, |event| event.weight_ppm)
             },
             decision: decision(status, events, phase, current),
+            confidence: last(events, |event| event.confidence().cloned()),
+            recovery: last(events, |event| event.recovery().cloned()),
             plan: status.plan.clone().filter(|_| current),
             sample: sample(status, &stages, current),
             stages,
@@ -201,6 +211,7 @@ impl StageFindings {
         Self {
             name: name.to_owned(),
             outcome: NOT_REACHED.to_owned(),
+            confidence: None,
             criteria: Vec::new(),
             checkpoints: Vec::new(),
         }
@@ -221,6 +232,9 @@ impl StageFindings {
             .collect();
         if !criteria.is_empty() {
             self.criteria = criteria;
+        }
+        if let Some(confidence) = event.confidence() {
+            self.confidence = Some(confidence.clone());
         }
         match &event.detail {
             Detail::Checkpoint {
@@ -278,6 +292,9 @@ impl StageFindings {
             | Detail::Frozen { .. }
             | Detail::Unfrozen
             | Detail::LevelBegan { .. }
+            | Detail::DayBegan { .. }
+            | Detail::Recovered(_)
+            | Detail::NotRecovered(_)
             | Detail::Reminded { .. }
             | Detail::HookStarted { .. }
             | Detail::HookEnded { .. }
@@ -301,6 +318,10 @@ impl StageFindings {
             span(status.stage_time_ms)
         );
     }
+}
+
+fn last<T>(events: &[EventRecord], of: impl Fn(&EventRecord) -> Option<T>) -> Option<T> {
+    events.iter().rev().find_map(of)
 }
 
 fn weights(events: &[EventRecord]) -> Vec<WeightStep> {

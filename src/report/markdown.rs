@@ -4,12 +4,15 @@ use std::fmt::Write as _;
 
 use super::findings::{CheckpointFindings, Entry, Findings, StageFindings};
 use super::wording::{
-    figure_text, grouped, place, seen, share_text, span, verdict_text, weight_text,
+    figure_text, grouped, one_learners, place, seen, share_text, span, verdict_text, weight_text,
 };
 use crate::records::Moment;
+use crate::records::confidence::ConfidenceRecord;
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::plan::PlanRecord;
+use crate::records::recovery::RecoveryRecord;
 use crate::records::status::{FiguresRecord, PerArm, SegmentRecord, SpanRecord};
+use crate::rollout::gate::Level;
 use crate::rollout::name::Arm;
 
 /// A text that grows; writing into it cannot fail.
@@ -25,6 +28,12 @@ pub(super) fn write(findings: &Findings) -> String {
     summary(&mut page, findings);
     page.section("Decision");
     page.line(&format!("{}.", findings.decision.trim_end_matches('.')));
+    if let Some(confidence) = &findings.confidence {
+        self::confidence(&mut page, confidence);
+    }
+    if let Some(recovery) = &findings.recovery {
+        self::recovery(&mut page, recovery);
+    }
     if let Some(plan) = &findings.plan {
         plan_section(&mut page, plan);
     }
@@ -85,6 +94,42 @@ fn summary(page: &mut Page, findings: &Findings) {
     );
 }
 
+fn confidence(page: &mut Page, confidence: &ConfidenceRecord) {
+    page.line("");
+    page.line(&format!("Confidence: {}.", cell(&confidence.in_words())));
+    let Some(sensitivity) = confidence.sensitivity else {
+        return;
+    };
+    let base = share_text(sensitivity.base_rate);
+    let chance = share_text(sensitivity.chance);
+    page.line("");
+    page.line(&match (sensitivity.error_rate, sensitivity.ratio) {
+        (Some(rate), Some(ratio)) => format!(
+            "Against a baseline of {base} errors the stage's requests show {} or more ({ratio:.1} times as many) with {chance} chance.",
+            share_text(rate)
+        ),
+        (_, _) => format!(
+            "Against a baseline of {base} errors the stage's requests are too few to show even a canary that always fails."
+        ),
+    });
+}
+
+fn recovery(page: &mut Page, recovery: &RecoveryRecord) {
+    page.section("After the rollback");
+    page.table(
+        &["step", "since the alarm", ""],
+        recovery.steps.iter().map(|step| {
+            vec![
+                cell(&step.step),
+                step.after_ms.map_or_else(|| "NOT BACK".to_owned(), span),
+                or_dash(&cell(&step.note)),
+            ]
+        }),
+    );
+    page.line("");
+    page.line(&format!("The alarm was at {}.", recovery.alarm));
+}
+
 fn plan_section(page: &mut Page, plan: &PlanRecord) {
     page.section("Plan");
     page.table(
@@ -138,15 +183,9 @@ fn criteria(page: &mut Page, stages: &[StageFindings]) {
     let mut rows = Vec::new();
     for stage in stages {
         if stage.criteria.is_empty() {
-            rows.push(vec![
-                stage.name.clone(),
-                stage.outcome.clone(),
-                "-".to_owned(),
-                "-".to_owned(),
-                "-".to_owned(),
-                "-".to_owned(),
-                "-".to_owned(),
-            ]);
+            let mut row = vec![stage.name.clone(), stage.outcome.clone(), level(stage)];
+            row.resize(8, "-".to_owned());
+            rows.push(row);
         }
         rows.extend(stage.criteria.iter().map(|one| criterion(stage, one)));
     }
@@ -154,6 +193,7 @@ fn criteria(page: &mut Page, stages: &[StageFindings]) {
         &[
             "stage",
             "outcome",
+            "confidence",
             "criterion",
             "achieved",
             "baseline",
@@ -162,6 +202,11 @@ fn criteria(page: &mut Page, stages: &[StageFindings]) {
         ],
         rows,
     );
+}
+
+fn level(stage: &StageFindings) -> String {
+    let level = stage.confidence.as_ref().map(|confidence| confidence.level);
+    level.map_or("-", Level::as_str).to_owned()
 }
 
 fn criterion(stage: &StageFindings, one: &EvaluationRecord) -> Vec<String> {
@@ -177,6 +222,7 @@ fn criterion(stage: &StageFindings, one: &EvaluationRecord) -> Vec<String> {
     vec![
         stage.name.clone(),
         stage.outcome.clone(),
+        level(stage),
         conditions(std::slice::from_ref(&one.condition)),
         format!("{}{}", seen(one), cell(&place(one))),
         baseline,
@@ -316,7 +362,8 @@ fn learners(page: &mut Page, figures: &PerArm<FiguresRecord>, pools: &PerArm<Str
             || "not counted".to_owned(),
             |learners| format!("about {} distinct learners in the run", grouped(learners)),
         );
-        page.line(&format!("- {pool}: {count}"));
+        let worst = one_learners(&arm.run).map_or_else(String::new, |said| format!("; {said}"));
+        page.line(&format!("- {pool}: {count}{worst}"));
     }
 }
 

@@ -18,8 +18,9 @@ use crate::rollout::name::RolloutName;
 
 use findings::Findings;
 
+pub use bound::upper_bound_beyond;
 pub use notice::{event_notice, progress, reminder};
-pub use wording::sentence;
+pub use wording::{sentence, share_text};
 
 /// What a report is made of.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,16 +2,14 @@
 
 use super::bound::upper_bound;
 use super::findings::StageFindings;
-use super::wording::{grouped, place, share_text};
+use super::wording::{grouped, one_learners, place, share_text};
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::evidence::EvidenceRecord;
 use crate::records::status::{SpanRecord, StatusRecord};
 use crate::rollout::condition::{Metric, Op, Selector};
+use crate::rollout::gate::SUPPOSED_RATE;
+use crate::rollout::plan::EvidenceParts;
 use crate::rollout::stats::detectable::{CHANCE, Sample, Test, smallest};
-use crate::rollout::stats::{DEFAULT_ALPHA, DEFAULT_ODDS_MARGIN};
-
-/// The error rate that is supposed of a baseline that had no error.
-const SUPPOSED_RATE: f64 = 0.001;
 
 pub(super) fn sample(
     status: &StatusRecord,
@@ -21,10 +19,12 @@ pub(super) fn sample(
     let mut lines = Vec::new();
     if current {
         lines.push(whole_run(&status.figures.canary.run));
+        lines.extend(without_worst(&status.figures.canary.run));
         lines.extend(status.evidence.iter().flat_map(EvidenceRecord::sentences));
         lines.extend(regression_shown(
             &status.figures.baseline.run,
             &status.figures.canary.run,
+            evidence(status),
         ));
     }
     for stage in stages {
@@ -43,6 +43,15 @@ pub(super) fn sample(
     lines
 }
 
+// The run's own, where its plan says them.
+fn evidence(status: &StatusRecord) -> EvidenceParts {
+    let gate = status.plan.as_ref().map(|plan| &plan.gate);
+    gate.map_or(EvidenceParts::DEFAULT, |gate| EvidenceParts {
+        alpha: gate.alpha,
+        odds_margin: gate.odds_margin,
+    })
+}
+
 fn whole_run(run: &SpanRecord) -> String {
     if run.requests == 0 {
         return "No canary request was counted: the run shows nothing about the canary.".to_owned();
@@ -57,9 +66,34 @@ fn whole_run(run: &SpanRecord) -> String {
     )
 }
 
+/// Where most of canary's failures are one learner's: what the others met.
+fn without_worst(run: &SpanRecord) -> Option<String> {
+    let said = one_learners(run)?;
+    let worst = run.errors_of_one_learner?;
+    let errors = run.errors.checked_sub(worst).filter(|&rest| rest < worst)?;
+    let requests = run.requests.checked_sub(worst)?;
+    let of_others = match requests {
+        0 => "there were no other requests".to_owned(),
+        _ => format!(
+            "without these {} of {} canary requests failed, {}",
+            grouped(errors),
+            grouped(requests),
+            share_text(errors as f64 / requests as f64)
+        ),
+    };
+    Some(format!(
+        "On canary {said}: that is one learner's failures and no fault of the release by itself. Evidence counts him once, and a \
+         threshold that he alone breaks rolls nothing back; {of_others}."
+    ))
+}
+
 /// The smallest regression of errors that the run's requests would have revealed; `None` where an arm had none. The split of
 /// the arms is taken as if it had been one over the whole run, so this is said with "about".
-fn regression_shown(baseline: &SpanRecord, canary: &SpanRecord) -> Option<String> {
+fn regression_shown(
+    baseline: &SpanRecord,
+    canary: &SpanRecord,
+    evidence: EvidenceParts,
+) -> Option<String> {
     if baseline.requests == 0 || canary.requests == 0 {
         return None;
     }
@@ -80,7 +114,7 @@ fn regression_shown(baseline: &SpanRecord, canary: &SpanRecord) -> Option<String
         blocks: 1,
         blocks_before: 0,
     };
-    let test = Test::of_errors(DEFAULT_ODDS_MARGIN, DEFAULT_ALPHA);
+    let test = Test::of_errors(evidence.odds_margin, evidence.alpha);
     Some(match smallest(test, sample) {
         Some(found) => format!(
             "Against {of_baseline} these requests show a canary that fails from the beginning at about {} or more ({:.1} times as \

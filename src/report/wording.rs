@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::event::{Detail, EventRecord, RollbackWord, RolledBack};
+use crate::records::recovery::RecoveryRecord;
 use crate::records::rehearsal::RehearsalRecord;
+use crate::records::status::SpanRecord;
 use crate::rollout::time::format_duration;
 use crate::rollout::verdict::Verdict;
 use crate::rollout::weight::Weight;
+
+/// So many failures a trigger needs, of as many learners.
+const TELLING: u64 = 3;
 
 /// What happened, without when and by whom: `advanced from canary to ramp: 10% of learners`.
 pub fn sentence(event: &EventRecord) -> String {
@@ -65,6 +70,11 @@ pub fn sentence(event: &EventRecord) -> String {
         Detail::Retried => format!("stage {} begun again", stage(event)),
         Detail::Paused => format!("paused at {weight}"),
         Detail::RolledBack(back) => rolled_back(event, back),
+        Detail::Recovered(recovery) => format!("baseline is well again: {}", steps(recovery)),
+        Detail::NotRecovered(recovery) => format!(
+            "BASELINE IS NOT WELL after the rollback: {}",
+            steps(recovery)
+        ),
         Detail::Aborted {
             from_weight_ppm, ..
         } => format!("aborted from {}", weight_text(*from_weight_ppm)),
@@ -166,6 +176,12 @@ pub fn sentence(event: &EventRecord) -> String {
             });
             format!("stabilization is watched as {level}{report}")
         }
+        Detail::DayBegan {
+            day, days, alpha, ..
+        } => format!(
+            "day {day} of {days} of the stabilization began; evidence begins anew at alpha {}",
+            trimmed(*alpha, 6)
+        ),
         Detail::StabilizationRestarted {
             after_ms,
             evaluations,
@@ -199,6 +215,15 @@ fn rehearsed(outcome: &RehearsalRecord) -> String {
         "" => format!("rehearsal passed: {seen}"),
         why => format!("rehearsal failed ({why}): {seen}"),
     }
+}
+
+// Each step with its time since the alarm, or that it is not back.
+fn steps(recovery: &RecoveryRecord) -> String {
+    let words = recovery.steps.iter().map(|step| match step.after_ms {
+        Some(after) => format!("{} after {}", step.step, span(after)),
+        None => format!("{} not back ({})", step.step, step.note),
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn rolled_back(event: &EventRecord, back: &RolledBack) -> String {
@@ -324,7 +349,7 @@ pub(super) fn figure_text(unit: UnitWord, figure: f64) -> String {
 }
 
 /// A share as percent, to 4 places: `0.079%`.
-pub(super) fn share_text(share: f64) -> String {
+pub fn share_text(share: f64) -> String {
     format!("{}%", trimmed(share * 100.0, 4))
 }
 
@@ -346,6 +371,18 @@ pub(super) fn span(ms: u64) -> String {
 }
 
 /// `12345` as `12,345`.
+/// How many of an arm's failures one learner caused; `None` for so few that it says nothing.
+pub(super) fn one_learners(run: &SpanRecord) -> Option<String> {
+    let worst = run
+        .errors_of_one_learner
+        .filter(|&worst| worst >= TELLING)?;
+    Some(format!(
+        "one learner caused {} of {} failures",
+        grouped(worst),
+        grouped(run.errors)
+    ))
+}
+
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();

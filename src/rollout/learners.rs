@@ -10,17 +10,19 @@ const REGISTERS: usize = 1 << PRECISION;
 /// Leading zeros of the other 50 bits, and one.
 const HIGHEST_RANK: usize = 64 - PRECISION as usize + 1;
 
-/// A mergeable sketch of a set of learners.
-#[derive(Clone, PartialEq, Eq)]
+/// The registers of nobody.
+static EMPTY: [u8; REGISTERS] = [0; REGISTERS];
+
+/// A mergeable sketch of a set of learners. Without a learner it holds no memory: most ticks of most gates see nobody.
+#[derive(Clone)]
 pub struct LearnerSketch {
-    registers: Box<[u8]>,
+    /// `None` until the first learner.
+    registers: Option<Box<[u8]>>,
 }
 
 impl LearnerSketch {
-    pub fn new() -> Self {
-        Self {
-            registers: vec![0; REGISTERS].into_boxed_slice(),
-        }
+    pub const fn new() -> Self {
+        Self { registers: None }
     }
 
     pub fn insert(&mut self, learner: LearnerHash) {
@@ -32,27 +34,31 @@ impl LearnerSketch {
         h ^= h >> 33;
         let index = (h >> (64 - PRECISION)) as usize;
         let rank = ((h << PRECISION) | (1 << (PRECISION - 1))).leading_zeros() as u8 + 1;
-        let register = &mut self.registers[index];
+        let register = &mut self.registers_mut()[index];
         *register = (*register).max(rank);
     }
 
     pub fn merge(&mut self, other: &Self) {
-        for (mine, &theirs) in self.registers.iter_mut().zip(other.registers.iter()) {
+        let Some(theirs) = &other.registers else {
+            return;
+        };
+        for (mine, &theirs) in self.registers_mut().iter_mut().zip(theirs) {
             *mine = (*mine).max(theirs);
         }
     }
 
     pub fn clear(&mut self) {
-        self.registers.fill(0);
+        self.registers = None;
     }
 
     pub fn is_empty(&self) -> bool {
-        self.registers.iter().all(|&register| register == 0)
+        let nobody = |registers: &[u8]| *registers == EMPTY;
+        self.registers.as_deref().is_none_or(nobody)
     }
 
     /// The 16,384 registers, for storing.
     pub fn registers(&self) -> &[u8] {
-        &self.registers
+        self.registers.as_deref().unwrap_or(&EMPTY)
     }
 
     /// From stored registers; `None` if there are not 16,384 or one is out of range.
@@ -60,7 +66,7 @@ impl LearnerSketch {
         let in_range = |&register: &u8| usize::from(register) <= HIGHEST_RANK;
         let valid = registers.len() == REGISTERS && registers.iter().all(in_range);
         valid.then(|| Self {
-            registers: registers.into(),
+            registers: Some(registers.into()),
         })
     }
 
@@ -70,7 +76,7 @@ impl LearnerSketch {
     pub fn estimate(&self) -> u64 {
         let m = REGISTERS as f64;
         let mut counts = [0_u32; HIGHEST_RANK + 1];
-        for &register in &self.registers {
+        for &register in self.registers() {
             counts[usize::from(register)] += 1;
         }
         let mut z = m * tau(1.0 - f64::from(counts[HIGHEST_RANK]) / m);
@@ -80,7 +86,20 @@ impl LearnerSketch {
         z += m * sigma(f64::from(counts[0]) / m);
         (m * m / (2.0 * std::f64::consts::LN_2 * z)).round() as u64
     }
+
+    fn registers_mut(&mut self) -> &mut [u8] {
+        self.registers
+            .get_or_insert_with(|| vec![0; REGISTERS].into_boxed_slice())
+    }
 }
+
+impl PartialEq for LearnerSketch {
+    fn eq(&self, other: &Self) -> bool {
+        self.registers() == other.registers()
+    }
+}
+
+impl Eq for LearnerSketch {}
 
 /// `x + sum of x^(2^k) 2^(k-1)` over k = 1, 2, ..., for the empty registers.
 fn sigma(mut x: f64) -> f64 {

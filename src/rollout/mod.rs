@@ -9,6 +9,7 @@
 //! *ceiling* where its weight is capped; a *verdict* judges one condition; a *decision* moves the rollout.
 
 pub mod assign;
+pub mod bars;
 pub mod condition;
 pub mod evidence;
 pub mod gate;

@@ -66,6 +66,8 @@ pub struct GateParts {
     pub baseline_min_healthy: f64,
     /// From which a segment is compared, and judged `per segment` in `advance` and `hold`.
     pub min_segment_requests: u64,
+    /// How many are told apart; the rest is one more, `other`. Evidence has a share of alpha for each.
+    pub max_segments: u64,
     /// When more were lowered by triggers, everybody is rolled back.
     pub max_failed_segments: u64,
     /// `None` where switched off.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assign::{Ceilings, LearnerHash};
+use super::bars::Bars;
 use super::name::Arm;
 use super::segments::{SegmentTotals, is_left_out};
 use super::slot::{
@@ -35,6 +36,10 @@ pub trait Measured {
     fn probes(&self, arm: Arm) -> Probes;
     /// How much of the span was observed.
     fn span(&self) -> Duration;
+    /// Failures of the learner who failed most, of those who are named; `None` where nobody is.
+    fn most_failures(&self, _: Arm) -> Option<u64> {
+        None
+    }
     /// Counted requests of segments that are left out of everything else: they are throughput all the same.
     fn apart(&self, _: Arm) -> u64 {
         0
@@ -130,8 +135,7 @@ pub struct Sparse {
     counts: Counts,
     over_limit: BTreeMap<u64, u64>,
     over_edge: [u64; LATENCY_EDGES],
-    /// Latency in microseconds (the highest that its bucket stands for) to requests.
-    latency: BTreeMap<u64, u64>,
+    latency: Bars,
     failing: BTreeMap<LearnerHash, u64>,
     failing_others: u64,
 }
@@ -267,6 +271,10 @@ impl Measured for Totals {
 
     fn span(&self) -> Duration {
         self.span
+    }
+
+    fn most_failures(&self, arm: Arm) -> Option<u64> {
+        self.cells[arm.index()].failing.values().max().copied()
     }
 
     fn apart(&self, arm: Arm) -> u64 {
@@ -416,19 +424,6 @@ impl<'a> View<'a> {
     }
 }
 
-impl View<'_> {
-    /// The failures of the learner who failed most.
-    pub fn most_failures(self, arm: Arm) -> u64 {
-        let mut learners: BTreeMap<LearnerHash, u64> = BTreeMap::new();
-        for part in self.parts() {
-            for (&learner, &failures) in &part.arms[arm.index()].failing {
-                *learners.entry(learner).or_default() += failures;
-            }
-        }
-        learners.into_values().max().unwrap_or(0)
-    }
-}
-
 impl Measured for View<'_> {
     fn counts(&self, arm: Arm) -> Counts {
         self.counts[arm.index()]
@@ -441,7 +436,7 @@ impl Measured for View<'_> {
     fn percentile_us(&self, arm: Arm, one_above_in: u64) -> Option<u64> {
         let mut sum = latency_sum();
         for sparse in self.of_arm(arm) {
-            for (&latency, &requests) in &sparse.latency {
+            for (latency, requests) in sparse.latency.iter() {
                 sum.saturating_record_n(latency, requests);
             }
         }
@@ -460,6 +455,16 @@ impl Measured for View<'_> {
 
     fn span(&self) -> Duration {
         self.span
+    }
+
+    fn most_failures(&self, arm: Arm) -> Option<u64> {
+        let mut learners: BTreeMap<LearnerHash, u64> = BTreeMap::new();
+        for sparse in self.of_arm(arm) {
+            for (&learner, &failures) in &sparse.failing {
+                *learners.entry(learner).or_default() += failures;
+            }
+        }
+        learners.into_values().max()
     }
 
     fn apart(&self, arm: Arm) -> u64 {
@@ -596,11 +601,11 @@ impl Sparse {
         let rank = self.counts.timed - self.counts.timed / one_above_in;
         let mut seen = 0;
         let mut buckets = self.latency.iter();
-        let found = buckets.find(|&(_, &requests)| {
+        let found = buckets.find(|&(_, requests)| {
             seen += requests;
             seen >= rank
         });
-        found.map(|(&latency, _)| latency)
+        found.map(|(latency, _)| latency)
     }
 
     /// Calls `each` with every failing learner; answers with the failures that name nobody.
@@ -612,11 +617,7 @@ impl Sparse {
     pub fn above(&self, limit_us: u64) -> u64 {
         match self.over_limit.get(&limit_us) {
             Some(&over) => over,
-            None => self
-                .latency
-                .range(limit_us + 1..)
-                .map(|(_, &requests)| requests)
-                .sum(),
+            None => self.latency.above(limit_us),
         }
     }
 
@@ -633,7 +634,7 @@ impl Sparse {
         for (sum, &over) in cell.over_edge.iter_mut().zip(&self.over_edge) {
             *sum += over;
         }
-        for (&latency, &requests) in &self.latency {
+        for (latency, requests) in self.latency.iter() {
             cell.latency.saturating_record_n(latency, requests);
         }
         for (&learner, &failures) in &self.failing {
@@ -652,9 +653,7 @@ impl Sparse {
         for (&limit, &over) in &cell.over_limit {
             *self.over_limit.entry(limit).or_default() += over;
         }
-        for step in cell.latency.iter_recorded() {
-            *self.latency.entry(step.value_iterated_to()).or_default() += step.count_at_value();
-        }
+        self.latency.merge(&Bars::of(&cell.latency));
         self.failing_others += cell.failing_others;
         for (&learner, &failures) in &cell.failing {
             self.add_failing(learner, failures);
@@ -680,9 +679,7 @@ impl Sparse {
         for (&limit, &over) in &other.over_limit {
             *self.over_limit.entry(limit).or_default() += over;
         }
-        for (&latency, &requests) in &other.latency {
-            *self.latency.entry(latency).or_default() += requests;
-        }
+        self.latency.merge(&other.latency);
     }
 
     // What was added before. Learners beyond the bound may have been counted without a name.
@@ -690,8 +687,7 @@ impl Sparse {
         self.counts.take_away(other.counts);
         take_each(&mut self.over_edge, &other.over_edge);
         take_keyed(&mut self.over_limit, &other.over_limit);
-        take_keyed(&mut self.latency, &other.latency);
-        self.latency.retain(|_, requests| *requests > 0);
+        self.latency.take_away(&other.latency);
         take_keyed(&mut self.failing, &other.failing);
         self.failing.retain(|_, failures| *failures > 0);
         self.failing_others = self.failing_others.saturating_sub(other.failing_others);
@@ -709,7 +705,7 @@ impl Sparse {
         let mut latency = latency_sum();
         for bucket in cell.latency.iter_recorded() {
             let value = bucket.value_iterated_to();
-            let taken = self.latency.get(&value).copied().unwrap_or(0);
+            let taken = self.latency.at(value);
             let left = bucket.count_at_value().saturating_sub(taken);
             // A count of 0 would still be seen by the histogram's largest value.
             if left > 0 {
@@ -940,6 +936,34 @@ mod tests {
             learners.insert(learner);
         });
         assert_eq!((learners.len(), others), (7, 0));
+    }
+
+    #[test]
+    fn the_worst_learner_of_a_segment_is_one_of_its_own() {
+        let mut slot = Slot::empty(Timestamp::default(), Duration::from_secs(1));
+        let mut failed = |segment: &str, learner: u64, failures: u64| {
+            let key = CellKey {
+                epoch: 0,
+                arm: Arm::Canary,
+                segment: Some(Arc::from(segment)),
+            };
+            let cell = slot.cells.entry(key).or_default();
+            cell.counted += failures;
+            cell.errors += failures;
+            let failing = cell.failing.entry(LearnerHash::from_raw(learner));
+            *failing.or_default() += failures;
+        };
+        failed("eu", 1, 2);
+        failed("eu", 2, 3);
+        failed("us", 1, 40);
+        let mut window = Window::default();
+        let now = Timestamp::from_millis(1_000);
+        window.push(Part::of(&slot, 0), now, ALWAYS, None);
+        let view = window.view(now, ALWAYS, Timestamp::default(), &[]);
+        assert_eq!(view.most_failures(Arm::Canary), Some(42));
+        assert_eq!(view.segment("eu").most_failures(Arm::Canary), Some(3));
+        assert_eq!(view.segment("asia").most_failures(Arm::Canary), None);
+        assert_eq!(view.most_failures(Arm::Baseline), None);
     }
 
     #[test]

@@ -5,10 +5,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fetch;
+use crate::outbound::Client;
 
 /// The number, or why there is none.
-pub(super) async fn ask(url: &str, pointer: &str, limit: Duration) -> Result<f64, String> {
-    let answer = fetch::get(url, limit)
+pub(super) async fn ask(
+    client: &Client,
+    url: &str,
+    pointer: &str,
+    limit: Duration,
+) -> Result<f64, String> {
+    let answer = fetch::get(client, url, limit)
         .await
         .map_err(|why| why.to_string())?;
     if !answer.status.is_success() {

@@ -21,6 +21,7 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use crate::clock;
 use crate::config::{Config, Signal, SignalSource};
+use crate::outbound::Client;
 use crate::rollout::name::{Arm, RolloutName, SignalName};
 use crate::rollout::plan::Identity;
 use crate::rollout::signal::{Said, SeriesKey};
@@ -163,6 +164,7 @@ const fn is_pulled(signal: &Signal) -> bool {
 }
 
 async fn follow(mut jobs: watch::Receiver<Arc<[Job]>>, board: Arc<Board>, mut shutdown: Shutdown) {
+    let client = Client::new();
     let mut tasks: HashMap<(RolloutName, SignalName), (Job, JoinHandle<()>)> = HashMap::new();
     loop {
         let wanted = Arc::clone(&jobs.borrow_and_update());
@@ -176,8 +178,8 @@ async fn follow(mut jobs: watch::Receiver<Arc<[Job]>>, board: Arc<Board>, mut sh
         for job in wanted.iter() {
             let key = (job.rollout.clone(), job.signal.name);
             tasks.entry(key).or_insert_with(|| {
-                let task = tokio::task::spawn_local(source::ask(job.clone(), Arc::clone(&board)));
-                (job.clone(), task)
+                let asking = source::ask(job.clone(), client.clone(), Arc::clone(&board));
+                (job.clone(), tokio::task::spawn_local(asking))
             });
         }
         tokio::select! {

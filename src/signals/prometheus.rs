@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fetch;
+use crate::outbound::Client;
 
 /// What the server answers, right or wrong.
 #[derive(Debug, Deserialize)]
@@ -25,9 +26,14 @@ struct Data {
 }
 
 /// The value of a query now, or why there is none.
-pub(super) async fn ask(url: &str, query: &str, limit: Duration) -> Result<f64, String> {
+pub(super) async fn ask(
+    client: &Client,
+    url: &str,
+    query: &str,
+    limit: Duration,
+) -> Result<f64, String> {
     let query = utf8_percent_encode(query, NON_ALPHANUMERIC);
-    let answer = fetch::get(&format!("{url}/api/v1/query?query={query}"), limit).await;
+    let answer = fetch::get(client, &format!("{url}/api/v1/query?query={query}"), limit).await;
     let answer = answer.map_err(|why| why.to_string())?;
     let status = answer.status;
     read(&answer.body).map_err(|why| {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::{Job, fetch, text};
 use crate::clock;
 use crate::config::{OverEndpoints, Query, Selector, SignalSource};
+use crate::outbound::Client;
 use crate::rollout::name::Arm;
 use crate::rollout::signal::Said;
 
@@ -28,7 +29,7 @@ pub(super) struct Scraper {
 
 impl Scraper {
     /// A figure of each arm, by `Arm::index`; `None` while counters were seen but once.
-    pub(super) async fn once(&mut self, job: &Job) -> [Option<Said>; 2] {
+    pub(super) async fn once(&mut self, client: &Client, job: &Job) -> [Option<Said>; 2] {
         let SignalSource::Scrape {
             path,
             query,
@@ -42,10 +43,12 @@ impl Scraper {
         for arm in Arm::ALL {
             for endpoint in &job.endpoints[arm.index()] {
                 let url = format!("http://{endpoint}{path}");
-                let (endpoint, query, limit) =
-                    (endpoint.clone(), query.clone(), job.signal.timeout);
-                answers
-                    .spawn_local(async move { (arm, endpoint, read(&url, &query, limit).await) });
+                let (client, endpoint) = (client.clone(), endpoint.clone());
+                let (query, limit) = (query.clone(), job.signal.timeout);
+                answers.spawn_local(async move {
+                    let read = read(&client, &url, &query, limit).await;
+                    (arm, endpoint, read)
+                });
             }
         }
         let mut found: [Vec<Sums>; 2] = Default::default();
@@ -97,8 +100,8 @@ impl Scraper {
     }
 }
 
-async fn read(url: &str, query: &Query, limit: Duration) -> Result<Sums, String> {
-    let answer = fetch::get(url, limit)
+async fn read(client: &Client, url: &str, query: &Query, limit: Duration) -> Result<Sums, String> {
+    let answer = fetch::get(client, url, limit)
         .await
         .map_err(|why| why.to_string())?;
     if !answer.status.is_success() {

@@ -9,6 +9,7 @@ use super::scrape::Scraper;
 use super::{Board, Job, json, prometheus};
 use crate::clock;
 use crate::config::{Signal, SignalSource};
+use crate::outbound::Client;
 use crate::rollout::name::Arm;
 use crate::rollout::signal::{ArmsRead, Said};
 
@@ -16,12 +17,12 @@ use crate::rollout::signal::{ArmsRead, Said};
 const LONGEST_PAUSE: u32 = 4;
 
 /// Asks until it is dropped.
-pub(super) async fn ask(job: Job, board: Arc<Board>) {
+pub(super) async fn ask(job: Job, client: Client, board: Arc<Board>) {
     let mut scraper = Scraper::default();
     let mut failures = 0;
     loop {
         let began = clock::now();
-        let [baseline, canary] = once(&job, &mut scraper).await;
+        let [baseline, canary] = once(&job, &client, &mut scraper).await;
         let mut failed = false;
         for (arm, said) in [(Arm::Baseline, baseline), (Arm::Canary, canary)] {
             let Some(said) = said else { continue };
@@ -40,34 +41,34 @@ pub(super) async fn ask(job: Job, board: Arc<Board>) {
 }
 
 /// One value or failure for each arm that the source knows; `None` where there is nothing to say yet.
-async fn once(job: &Job, scraper: &mut Scraper) -> [Option<Said>; 2] {
+async fn once(job: &Job, client: &Client, scraper: &mut Scraper) -> [Option<Said>; 2] {
     let signal = &job.signal;
     let asks_baseline = signal.arms() == ArmsRead::Both;
     let baseline = async |job| {
         if asks_baseline {
-            one_arm(job, Arm::Baseline).await
+            one_arm(job, client, Arm::Baseline).await
         } else {
             None
         }
     };
     match &signal.source {
-        SignalSource::Scrape { .. } => scraper.once(job).await,
+        SignalSource::Scrape { .. } => scraper.once(client, job).await,
         SignalSource::Prometheus { .. } | SignalSource::Json { .. } => {
-            tokio::join!(baseline(job), one_arm(job, Arm::Canary)).into()
+            tokio::join!(baseline(job), one_arm(job, client, Arm::Canary)).into()
         }
         SignalSource::Push | SignalSource::Outcomes => [None, None],
     }
 }
 
-async fn one_arm(job: &Job, arm: Arm) -> Option<Said> {
+async fn one_arm(job: &Job, client: &Client, arm: Arm) -> Option<Said> {
     let filled = |text: &str| Signal::filled(text, &job.identity, arm);
     let timeout = job.signal.timeout;
     let value = match &job.signal.source {
         SignalSource::Prometheus { url, query } => {
-            prometheus::ask(&filled(url), &filled(query), timeout).await
+            prometheus::ask(client, &filled(url), &filled(query), timeout).await
         }
         SignalSource::Json { url, pointer } => {
-            json::ask(&filled(url), &filled(pointer), timeout).await
+            json::ask(client, &filled(url), &filled(pointer), timeout).await
         }
         SignalSource::Scrape { .. } | SignalSource::Push | SignalSource::Outcomes => return None,
     };

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::archive;
 use super::journal::{run_log, run_texts};
 use crate::records::event::EventRecord;
+use crate::records::inputs::beside;
 use crate::records::plan::PlanRecord;
 use crate::rollout::name::RolloutName;
 
@@ -75,8 +77,14 @@ impl Logs {
         self.warned = fault;
     }
 
-    /// Removes the log of a run that has left the journal.
+    /// Removes the log of a run that has left the journal, its inputs, and the evidence beside it.
     pub(super) fn remove(&self, name: &str) {
+        self.remove_file(name);
+        self.remove_file(&beside(name));
+        self.remove_file(&archive::name_for(name));
+    }
+
+    fn remove_file(&self, name: &str) {
         let path = self.directory.join(name);
         match std::fs::remove_file(&path) {
             Ok(()) => {}

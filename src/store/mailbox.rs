@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Batch;
 use super::outbox::{Change, Notice};
+use crate::records::inputs::Recorded;
 use crate::records::state;
 use crate::rollout::gate::{Event, EventKind, Snapshot};
 use crate::rollout::name::RolloutName;
@@ -17,6 +18,8 @@ use crate::rollout::slot::Slot;
 /// One-second slots kept for a disk that does not answer: 10 minutes, which is more than any window of a first
 /// answer to trouble and some 3 MB of memory with 64 segments.
 const MOST_SLOTS: usize = 600;
+/// Bytes of recorded inputs kept meanwhile: about as long at full traffic. A replay says that some are lost.
+const MOST_INPUTS: usize = 8 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
@@ -62,6 +65,9 @@ pub(super) struct Backlog {
     pub(super) state: Option<Box<Snapshot>>,
     /// With the number of their run, oldest first.
     pub(super) slots: VecDeque<(u64, Slot)>,
+    /// For replays, oldest first.
+    pub(super) inputs: Vec<Recorded>,
+    pub(super) input_bytes: usize,
     /// Slots given up since the last write.
     pub(super) dropped: u64,
 }
@@ -234,7 +240,18 @@ impl Backlog {
         self.state = Some(batch.state);
         self.slots
             .extend(batch.slots.into_iter().map(|slot| (batch.run, slot)));
+        self.add_inputs(batch.inputs);
         self.shorten();
+    }
+
+    fn add_inputs(&mut self, inputs: Vec<Recorded>) {
+        for lines in inputs {
+            let bytes = self.input_bytes + lines.text.len();
+            if bytes <= MOST_INPUTS {
+                self.input_bytes = bytes;
+                self.inputs.push(lines);
+            }
+        }
     }
 
     fn add_newer(&mut self, newer: Self) {
@@ -243,6 +260,7 @@ impl Backlog {
         self.plans.extend(newer.plans);
         self.state = newer.state.or_else(|| self.state.take());
         self.slots.extend(newer.slots);
+        self.add_inputs(newer.inputs);
         self.dropped += newer.dropped;
         self.shorten();
     }

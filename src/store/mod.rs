@@ -7,9 +7,11 @@
 //! states and samples is not (`NORMAL`): it survives the end of the process, and a loss of power costs at most the
 //! seconds since the last event or checkpoint. Readers have connections of their own and never wait for the writer.
 
+mod archive;
 mod disk;
 mod fault;
 mod fold;
+mod inputs;
 mod journal;
 pub mod lock;
 mod logs;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::records::event::EventRecord;
+use crate::records::inputs::Recorded;
 use crate::records::plan::PlanRecord;
 use crate::rollout::gate::{Event, EventId, Snapshot};
 use crate::rollout::name::RolloutName;
@@ -77,6 +80,8 @@ pub struct Batch {
     pub run: u64,
     /// Who is to be told of which of the events.
     pub notices: Vec<Notice>,
+    /// What the gate was given since the last batch, for replays; empty where that is not kept.
+    pub inputs: Vec<Recorded>,
 }
 
 /// What the store tells back, on its own thread.

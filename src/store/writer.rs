@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::watch;
 
+use super::archive::Archive;
 use super::disk::Disk;
 use super::fault::explain;
 use super::fold::{self, Step};
+use super::inputs::Inputs;
 use super::logs::Logs;
 use super::mailbox::{Mailbox, Pending, Taken};
 use super::{Report, Settings, journal, outbox, samples};
 use crate::clock;
+use crate::records::state;
 use crate::rollout::gate::EventId;
 use crate::rollout::name::RolloutName;
 
@@ -34,6 +37,9 @@ pub(super) struct Writer {
     report: Box<dyn Fn(Report) + Send>,
     mailbox: Arc<Mailbox>,
     logs: Logs,
+    archive: Archive,
+    deployment_logs: PathBuf,
+    inputs: Inputs,
     durability: Durability,
     /// The message told last, while writing fails.
     fault: Option<String>,
@@ -67,6 +73,9 @@ impl Writer {
             report,
             mailbox,
             logs: Logs::new(&settings.deployment_logs),
+            archive: Archive::new(&settings.path, &settings.deployment_logs),
+            deployment_logs: settings.deployment_logs.clone(),
+            inputs: Inputs::new(&settings.deployment_logs),
             durability: Durability::Lazy,
             fault: None,
             tidy_at: clock::now(),
@@ -96,13 +105,22 @@ impl Writer {
         if let Err(error) = self.logs.mark_latest(&self.connection) {
             tracing::warn!(%error, "the runs whose deployment logs may lag cannot be read");
         }
+        let latest = self
+            .archive
+            .mark_latest(&self.connection, &self.deployment_logs);
+        if let Err(error) = latest {
+            tracing::warn!(%error, "the rollbacks whose evidence may lag cannot be read");
+        }
         self.logs.write(&self.connection);
         loop {
             let patience = self.tidy_at.saturating_duration_since(clock::now());
             match self.mailbox.take(patience) {
                 Taken::Write(pending) => self.flush(pending),
                 Taken::Idle => {}
-                Taken::Close => break,
+                Taken::Close => {
+                    self.inputs.write(&self.connection);
+                    break;
+                }
             }
             if self.fault.is_none() && clock::now() >= self.tidy_at {
                 self.tidy();
@@ -118,6 +136,11 @@ impl Writer {
                     self.outbox.send_modify(|moves| *moves += 1);
                 }
                 self.tell_success(&pending);
+                if pending.has_events() {
+                    self.inputs.write(&self.connection);
+                } else {
+                    self.inputs.write_full(&self.connection);
+                }
                 self.logs.write(&self.connection);
             }
             Err(error) => {
@@ -182,6 +205,7 @@ impl Writer {
         for (rollout, event) in pending.events() {
             stored.insert(rollout, event.id);
             self.logs.mark(rollout, event.run);
+            self.archive.take(rollout, event);
         }
         for (rollout, id) in stored {
             (self.report)(Report::Stored {
@@ -190,6 +214,10 @@ impl Writer {
             });
         }
         for (rollout, backlog) in &pending.rollouts {
+            if let Some(state) = &backlog.state {
+                self.archive.pass(rollout, state::saved(state));
+            }
+            self.inputs.add(rollout, &backlog.inputs);
             if backlog.dropped > 0 {
                 tracing::warn!(%rollout, dropped = backlog.dropped, "seconds of samples were lost while the journal could not be written");
             }
@@ -209,6 +237,7 @@ impl Writer {
 
     /// One small step; the next comes at once, but after what waits, until nothing is left to do.
     fn tidy(&mut self) {
+        self.inputs.write(&self.connection);
         self.logs.write(&self.connection);
         match fold::step(&mut self.connection, clock::wall(), self.retention) {
             Ok(Step::More) => {}

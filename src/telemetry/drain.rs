@@ -13,7 +13,7 @@ use super::recorder::Recorder;
 use super::shard::{RolloutShard, Shard};
 use super::totals::{RolloutTotals, Totals};
 use super::{Drained, SegmentId, lock};
-use crate::rollout::evidence::Sight;
+use crate::rollout::evidence::{Assigned, Sight};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{CellKey, Slot};
@@ -84,6 +84,7 @@ impl Drainer {
             slot: Slot::empty(at, width),
             learners: Default::default(),
             sights: Vec::new(),
+            assigned: Vec::new(),
         };
         let mut written = false;
         let totals = &mut self.totals.rollouts[known.index];
@@ -91,6 +92,7 @@ impl Drainer {
             if let Some(Some(shard)) = worker.spare.rollouts.get_mut(known.index) {
                 written |= take_cells(shard, known, &mut drained.slot);
                 take_sights(shard, known, &mut drained.sights);
+                take_assigned(shard, known, &mut drained.assigned);
                 written |= take_learners(shard, &mut drained.learners, totals);
                 totals.take_outcomes(shard);
             }
@@ -126,13 +128,44 @@ fn take_cells(shard: &mut RolloutShard, known: &KnownRollout, slot: &mut Slot) -
 }
 
 fn take_sights(shard: &mut RolloutShard, known: &KnownRollout, sights: &mut Vec<Sight>) {
-    // Neighbours mostly say the same.
-    let (mut last, mut name) = (SegmentId::default(), None);
-    for sight in shard.sights.drain() {
-        if sight.segment != last {
-            (last, name) = (sight.segment, known.segments.name(sight.segment));
+    let mut names = Names::of(known);
+    let drained = shard.sights.drain();
+    sights.extend(drained.map(|sight| {
+        let name = names.name(sight.segment);
+        sight.with_segment(name)
+    }));
+}
+
+fn take_assigned(shard: &mut RolloutShard, known: &KnownRollout, assigned: &mut Vec<Assigned>) {
+    let mut names = Names::of(known);
+    let drained = shard.assignments.drain();
+    assigned.extend(drained.map(|one| {
+        let name = names.name(one.segment);
+        one.with_segment(name)
+    }));
+}
+
+/// Names of segments. Neighbours mostly say the same.
+struct Names<'a> {
+    known: &'a KnownRollout,
+    last: SegmentId,
+    name: Option<Arc<str>>,
+}
+
+impl<'a> Names<'a> {
+    fn of(known: &'a KnownRollout) -> Self {
+        Self {
+            known,
+            last: SegmentId::default(),
+            name: None,
         }
-        sights.push(sight.with_segment(name.clone()));
+    }
+
+    fn name(&mut self, segment: SegmentId) -> Option<Arc<str>> {
+        if segment != self.last {
+            (self.last, self.name) = (segment, self.known.segments.name(segment));
+        }
+        self.name.clone()
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 6] = [
+const TALLIES: [(Tally, &str, &str); 9] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -39,6 +39,21 @@ const TALLIES: [(Tally, &str, &str); 6] = [
         Tally::InformationalDropped,
         "serin_informational_dropped_total",
         "Interim answers (1xx) of upstreams that could not be passed on.",
+    ),
+    (
+        Tally::FrameFlood,
+        "serin_frame_floods_total",
+        "Connections ended because they sent more control frames of HTTP/2 than any client needs.",
+    ),
+    (
+        Tally::StreamStalled,
+        "serin_streams_stalled_total",
+        "Streams of HTTP/2 reset because their client did not read for write_idle.",
+    ),
+    (
+        Tally::HandshakeFailed,
+        "serin_tls_handshakes_failed_total",
+        "TLS handshakes of learners that failed or did not end in time.",
     ),
 ];
 

@@ -4,6 +4,7 @@
 //! slots (`drain`), the totals since start (`totals`) and the Prometheus text (`prometheus`,
 //! `expose`). Never knows who writes to it, never judges a number.
 
+mod assignments;
 mod buckets;
 mod drain;
 mod expose;
@@ -23,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::rollout::assign::LearnerHash;
-use crate::rollout::evidence::Sight;
+use crate::rollout::evidence::{Assigned, Sight};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::slot::{Class, Outcome, Slot};
@@ -90,6 +91,12 @@ pub enum Tally {
     StaleConnection,
     /// A 1xx other than 101 from upstream that could not be passed on.
     InformationalDropped,
+    /// A connection was ended because it sent more control frames of HTTP/2 than any client needs.
+    FrameFlood,
+    /// A stream of HTTP/2 was reset because its client did not read.
+    StreamStalled,
+    /// A client's TLS handshake failed, or did not end in time.
+    HandshakeFailed,
 }
 
 /// What one drain found for one rollout: counts since the last drain.
@@ -101,6 +108,8 @@ pub struct Drained {
     pub learners: [LearnerSketch; 2],
     /// Learners with an id, worker by worker.
     pub sights: Vec<Sight>,
+    /// Learners with an id who were sent to an arm by their hash, worker by worker.
+    pub assigned: Vec<Assigned>,
 }
 
 // === impl Telemetry ===
@@ -187,7 +196,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 6;
+    const COUNT: usize = 9;
 
     const fn index(self) -> usize {
         match self {
@@ -197,6 +206,9 @@ impl Tally {
             Self::ConnectionEvicted => 3,
             Self::StaleConnection => 4,
             Self::InformationalDropped => 5,
+            Self::FrameFlood => 6,
+            Self::StreamStalled => 7,
+            Self::HandshakeFailed => 8,
         }
     }
 }

@@ -7,9 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::shard::{AnswerKind, Shard};
-use super::{ArmRecord, AttemptRecord, RolloutMeter, Tally, lock};
-use crate::rollout::assign::LearnerHash;
-use crate::rollout::name::Arm;
+use super::{ArmRecord, AttemptRecord, RolloutMeter, SegmentId, Tally, lock};
+use crate::rollout::evidence::Assigned;
 
 /// The write side of one worker. Cheap to clone within the worker; one short uncontended lock per write.
 #[derive(Clone)]
@@ -40,9 +39,9 @@ impl Recorder {
         lock(&self.shard).answers.add(kind, 1);
     }
 
-    /// A learner was sent to this arm of a rollout (for the distinct learners and the cohort counts).
-    pub fn record_learner(&self, rollout: &RolloutMeter, arm: Arm, learner: LearnerHash) {
-        lock(&self.shard).record_learner(rollout.known.index, arm, learner);
+    /// A learner was sent to this arm of a rollout by his hash (for the distinct learners and the shares of the arms).
+    pub fn record_learner(&self, rollout: &RolloutMeter, assigned: Assigned<SegmentId>) {
+        lock(&self.shard).record_learner(rollout.known.index, assigned);
     }
 
     pub fn tally(&self, what: Tally) {

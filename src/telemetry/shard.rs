@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::assignments::Assignments;
 use super::buckets::Buckets;
 use super::hot_cell::HotCell;
 use super::sights::{Sights, Took};
@@ -13,6 +14,7 @@ use super::{
     ArmRecord, Attempt, AttemptRecord, CLASSES, SegmentId, Tally, class_index, recorded_ns,
 };
 use crate::rollout::assign::LearnerHash;
+use crate::rollout::evidence::Assigned;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
@@ -40,6 +42,7 @@ pub(super) struct RolloutShard {
     pub(super) arms: [Outcomes; 2],
     pub(super) learners: [Learners; 2],
     pub(super) sights: Sights,
+    pub(super) assignments: Assignments,
 }
 
 /// The cells of one split epoch, by `cell_place`.
@@ -86,18 +89,18 @@ pub(super) struct AnswerKind {
 impl Shard {
     pub(super) fn record(&mut self, record: &ArmRecord<'_>) {
         let latency_ns = recorded_ns(record.outcome);
-        self.add(record, latency_ns.map_or(Took::Unknown, Took::Nanos));
+        let took = latency_ns.map_or(Took::Unknown, Took::Nanos);
+        self.add(record, latency_ns, took);
     }
 
     pub(super) fn record_timeout(&mut self, record: &ArmRecord<'_>) {
-        self.add(record, Took::TooLong);
+        self.add(record, recorded_ns(record.outcome), Took::TooLong);
     }
 
-    fn add(&mut self, record: &ArmRecord<'_>, took: Took) {
+    fn add(&mut self, record: &ArmRecord<'_>, latency_ns: Option<u64>, took: Took) {
         let known = &*record.rollout.known;
         let rollout = self.rollout(known.index);
         let arm = &mut rollout.arms[record.arm.index()];
-        let latency_ns = recorded_ns(record.outcome);
         arm.add(record.outcome.class, latency_ns);
         let cell = rollout.cell(record.epoch, record.segment, record.arm);
         cell.adopt_limits(known);
@@ -113,8 +116,10 @@ impl Shard {
         self.pools[index].add(record.attempt, record.outcome);
     }
 
-    pub(super) fn record_learner(&mut self, rollout: usize, arm: Arm, learner: LearnerHash) {
-        self.rollout(rollout).learners[arm.index()].insert(learner);
+    pub(super) fn record_learner(&mut self, rollout: usize, assigned: Assigned<SegmentId>) {
+        let rollout = self.rollout(rollout);
+        rollout.learners[assigned.arm.index()].insert(assigned.learner);
+        rollout.assignments.add(assigned);
     }
 
     fn rollout(&mut self, index: usize) -> &mut RolloutShard {

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use twox_hash::XxHash3_64;
 
-use crate::support::{Analyzer, Connection, Place, Serin, pause, post, two_pools};
+use crate::support::{Analyzer, Connection, Place, Serin, StopOnDrop, pause, post, two_pools};
 
 const KILLS: usize = 50;
 const WEIGHT_PPM: u64 = 500_000;
@@ -157,14 +157,5 @@ fn learners(proxy: std::net::SocketAddr, client: u64, stop: &AtomicBool, answere
             }
             Err(_) => connection = None,
         }
-    }
-}
-
-/// Ends the load also when an assertion fails, so that the failure is told.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -10,17 +10,22 @@
 
 mod approval;
 mod bad_input;
+mod bot;
 mod crash;
 mod demo;
+mod detect;
 mod exclusive;
 mod hooks;
+mod https;
 mod notices;
 mod preflight;
 mod receiver;
+mod recovery;
 mod rehearsal;
 mod rollback;
 mod segments;
 mod signals;
 mod sticky;
 mod support;
+mod void;
 mod weights;

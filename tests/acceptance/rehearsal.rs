@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::{
-    Analyzer, Connection, Place, Serin, binary, eventually, eventually_within, post, two_pools,
+    Analyzer, Connection, Place, Serin, StopOnDrop, binary, eventually, eventually_within, post,
+    two_pools,
 };
 
 const CLIENTS: usize = 16;
@@ -159,14 +160,5 @@ fn load<'scope>(
                 crate::support::pause();
             }
         });
-    }
-}
-
-/// Ends the load also when an assertion fails, so that the failure is told.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
-    Analyzer, Connection, Place, Process, Serin, eventually_within, get, pause, post, two_pools,
+    Analyzer, Connection, Place, Process, Serin, StopOnDrop, eventually_within, get, pause, post,
+    two_pools, unix_ms, wall_ms,
 };
 
 /// So many that 60 % are no chance under the tripwire's 50 % as soon as a second shows them: some 400 canary requests.
@@ -184,29 +185,4 @@ fn with_stalling_disk(place: &Place, flag: &Path) -> Process {
         .env("STALL_FLAG", flag)
         .env("STALL_SECONDS", STALL_SECONDS.to_string());
     Process::spawn(command, place.folder.path().join("serin.log"))
-}
-
-fn wall_ms(event: &Value) -> i64 {
-    let at: jiff::Timestamp = event["at"]
-        .as_str()
-        .expect("a time")
-        .parse()
-        .expect("RFC 3339");
-    at.as_millisecond()
-}
-
-fn unix_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
-    i64::try_from(since.as_millis()).expect("before the year 292 million")
-}
-
-/// Ends the load also when an assertion fails, so that the failure is told.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Analyzer, Connection, Place, Serin, eventually_within, pause, two_pools};
+use crate::support::{
+    Analyzer, Connection, Place, Serin, StopOnDrop, eventually_within, pause, two_pools,
+};
 
 const SEGMENTS: [&str; 4] = ["asia", "eu", "latam", "us"];
 
@@ -15,16 +17,59 @@ const STAGES: &str = "[rollouts.analyzer.gate]\nmax_failed_segments = 1\n\
      advance = [\"error_rate < 1%\", \"error_rate < 1% per segment\", \"segment_variance < 5%\"]\n\
      rollback = [\"error_rate > 5% for 1s over 2s\", \"error_rate > 20% for 1s over 2s per segment\"]\n";
 
+/// The same with nothing but the evidence to go by.
+const BY_EVIDENCE: &str = "[rollouts.analyzer.gate]\ntripwire = false\n\
+     [[rollouts.analyzer.stages]]\nname = \"canary\"\nweight = \"50%\"\nduration = \"1h\"\nwarmup = \"0s\"\nmin_requests = 100\n\
+     rollback = [\"regression(any)\"]\n";
+
+#[test]
+fn a_segment_whose_errors_are_a_regression_is_lowered_by_the_evidence_alone() {
+    let (serin, [_original, ultra_fast]) = started(BY_EVIDENCE);
+    under_load(&serin, || {
+        begin(&serin);
+        ultra_fast.behave(&json!({ "error_rate": 0.3, "error_segment": "eu" }));
+        let lowered = eventually_within(Duration::from_secs(30), "eu lowered", &mut || {
+            last_event(&serin, "segment_lowered").or_else(|| last_event(&serin, "rolled_back"))
+        });
+        assert_eq!(lowered["segment"], "eu", "{lowered:#}");
+        assert_eq!(lowered["trigger"], "regression(any)");
+        let why = lowered["reason"].as_str().expect("a reason");
+        assert!(why.starts_with("eu alone is to blame"), "{why}");
+
+        // The others go on, and their evidence is without what eu did.
+        let stage_time = || serin.status("analyzer")["stage_time_ms"].as_u64();
+        let then = stage_time();
+        let status = eventually_within(Duration::from_secs(20), "5 s more", &mut || {
+            (stage_time()? > then? + 5_000).then(|| serin.status("analyzer"))
+        });
+        assert_eq!(status["phase"], "running", "{status:#}");
+        let evidence = &status["evidence"];
+        assert_eq!(evidence["alarm"], false, "{evidence:#}");
+        let segments = evidence["segments"].as_array().expect("a list");
+        let names: Vec<&Value> = segments.iter().map(|one| &one["segment"]).collect();
+        assert!(
+            names.len() == 3 && !names.contains(&&json!("eu")),
+            "{names:?}"
+        );
+        let shares = &evidence["shares"];
+        assert!(
+            shares["canary"].as_u64() > Some(100) && shares["ln_odds"].as_f64() < Some(4.6),
+            "{shares:#}"
+        );
+
+        // What everybody suffers takes everybody back.
+        ultra_fast.behave(&json!({ "error_rate": 0.6, "error_segment": "" }));
+        eventually_within(Duration::from_secs(20), "back", &mut || {
+            last_event(&serin, "rolled_back")
+        });
+    });
+    assert_eq!(serin.get("/api/traffic-weights")["ultra_fast"], 0.0);
+}
+
 #[test]
 fn a_segment_that_alone_regresses_is_lowered_and_the_rollout_completes() {
-    let (mut serin, [_original, ultra_fast]) = started();
-    let stop = AtomicBool::new(false);
-    let (proxy, stopped) = (serin.proxy, &stop);
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(stopped);
-        for segment in SEGMENTS {
-            scope.spawn(move || load(proxy, segment, stopped));
-        }
+    let (mut serin, [_original, ultra_fast]) = started(STAGES);
+    under_load(&serin, || {
         begin(&serin);
         ultra_fast.behave(&json!({ "error_rate": 0.6, "error_segment": "eu" }));
         let lowered = eventually_within(Duration::from_secs(10), "eu lowered", &mut || {
@@ -97,14 +142,8 @@ fn a_segment_that_alone_regresses_is_lowered_and_the_rollout_completes() {
 
 #[test]
 fn more_sick_segments_than_the_plan_bears_take_everybody_back() {
-    let (serin, [_original, ultra_fast]) = started();
-    let stop = AtomicBool::new(false);
-    let (proxy, stopped) = (serin.proxy, &stop);
-    std::thread::scope(|scope| {
-        let _stop = StopOnDrop(stopped);
-        for segment in SEGMENTS {
-            scope.spawn(move || load(proxy, segment, stopped));
-        }
+    let (serin, [_original, ultra_fast]) = started(STAGES);
+    under_load(&serin, || {
         begin(&serin);
         for sick in ["eu", "us"] {
             ultra_fast.behave(&json!({ "error_rate": 0.6, "error_segment": sick }));
@@ -124,11 +163,11 @@ fn more_sick_segments_than_the_plan_bears_take_everybody_back() {
 }
 
 /// A proxy, and the analyzers of the old pool and the new one.
-fn started() -> (Serin, [Analyzer; 2]) {
+fn started(stages: &str) -> (Serin, [Analyzer; 2]) {
     let place = Place::new();
     let original = Analyzer::start(place.folder.path(), "original");
     let ultra_fast = Analyzer::start(place.folder.path(), "ultra_fast");
-    let pools = two_pools(&[original.addr], &[ultra_fast.addr], STAGES);
+    let pools = two_pools(&[original.addr], &[ultra_fast.addr], stages);
     place.write(1, &pools);
     (place.start(), [original, ultra_fast])
 }
@@ -137,6 +176,19 @@ fn begin(serin: &Serin) {
     assert_eq!(serin.act("analyzer", "start").status, 200);
     eventually_within(Duration::from_secs(20), "two healthy seconds", &mut || {
         (serin.status("analyzer")["stage_time_ms"].as_u64()? > 2_000).then_some(())
+    });
+}
+
+/// Does this while learners of every segment ask.
+fn under_load(serin: &Serin, during: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    let (proxy, stopped) = (serin.proxy, &stop);
+    std::thread::scope(|scope| {
+        let _stop = StopOnDrop(stopped);
+        for segment in SEGMENTS {
+            scope.spawn(move || load(proxy, segment, stopped));
+        }
+        during();
     });
 }
 
@@ -162,13 +214,4 @@ fn segment(status: &Value, name: &str) -> Value {
     found
         .unwrap_or_else(|| panic!("{name} in {status:#}"))
         .clone()
-}
-
-/// Ends the load also when an assertion fails, so that the failure is told.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

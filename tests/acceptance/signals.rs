@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Analyzer, Connection, Place, Process, Serin, eventually, eventually_within, free_port, get,
-    pause, post, try_get, two_pools,
+    Analyzer, Connection, Place, Process, Serin, StopOnDrop, eventually, eventually_within,
+    free_port, get, pause, post, try_get, two_pools,
 };
 
 /// A cause that ends by itself must be gone for a minute.
@@ -53,14 +53,6 @@ fn ask(proxy: SocketAddr, stop: &AtomicBool) {
             .learner(&format!("learner-{}", learner % 1000))
             .expect("an answer");
         pause();
-    }
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

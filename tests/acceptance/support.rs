@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
+use serin::stub::load::{Load, LoadReport, LoadSettings};
 use tempfile::TempDir;
 
 /// Nothing here takes longer on a slow machine; what does is broken.
@@ -21,7 +23,7 @@ pub(crate) fn binary() -> PathBuf {
 /// A port that nobody used a moment ago. Kept below the range the kernel gives to outgoing connections, so that
 /// nobody takes it before it is bound.
 pub(crate) fn free_port() -> u16 {
-    use std::sync::atomic::{AtomicU16, Ordering};
+    use std::sync::atomic::AtomicU16;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let base = 12_000 + (std::process::id() % 500) as u16 * 40;
     loop {
@@ -117,17 +119,22 @@ pub(crate) struct Analyzer {
 
 impl Analyzer {
     pub(crate) fn start(folder: &Path, pool: &str) -> Self {
+        Self::start_with(folder, pool, "1ms", &[])
+    }
+
+    /// With a latency as `serin analyzer` takes it, and more arguments.
+    pub(crate) fn start_with(folder: &Path, pool: &str, latency: &str, more: &[&str]) -> Self {
         let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut arguments = vec!["--latency", latency];
+        arguments.extend(more);
+        Self::start_at(addr, folder, pool, &arguments)
+    }
+
+    /// Where one was before.
+    pub(crate) fn start_at(addr: SocketAddr, folder: &Path, pool: &str, more: &[&str]) -> Self {
         let mut command = Command::new(binary());
-        command.args([
-            "analyzer",
-            "--listen",
-            &addr.to_string(),
-            "--pool",
-            pool,
-            "--latency",
-            "1ms",
-        ]);
+        command.args(["analyzer", "--listen", &addr.to_string(), "--pool", pool]);
+        command.args(more);
         let process = Process::spawn(
             command,
             folder.join(format!("analyzer-{}.log", addr.port())),
@@ -198,7 +205,13 @@ impl Place {
     }
 
     pub(crate) fn start(self) -> Serin {
-        let process = Process::spawn(self.command(), self.folder.path().join("serin.log"));
+        let command = self.command();
+        self.start_as(command)
+    }
+
+    /// Starts it by a command that was made of its own.
+    pub(crate) fn start_as(self, command: Command) -> Serin {
+        let process = Process::spawn(command, self.folder.path().join("serin.log"));
         let serin = Serin {
             folder: self.folder,
             process,
@@ -448,4 +461,61 @@ pub(crate) fn two_pools(
         list(original),
         list(ultra_fast)
     )
+}
+
+/// Learners' load from a thread of its own.
+pub(crate) struct Learners {
+    stop: tokio::sync::oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<LoadReport>,
+}
+
+impl Learners {
+    pub(crate) fn start(settings: LoadSettings) -> Self {
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let load = Load::start(settings).expect("a path");
+                // Dropped without a word where the test has failed: the load ends all the same.
+                stopped.await.unwrap_or_default();
+                load.stop().await
+            })
+        });
+        Self { stop, thread }
+    }
+
+    /// What they saw, after the last answer.
+    pub(crate) fn stop(self) -> LoadReport {
+        drop(self.stop);
+        self.thread.join().expect("the load does not panic")
+    }
+}
+
+/// The moment of an event.
+pub(crate) fn wall_ms(event: &Value) -> i64 {
+    let at: jiff::Timestamp = event["at"]
+        .as_str()
+        .expect("a time")
+        .parse()
+        .expect("RFC 3339");
+    at.as_millisecond()
+}
+
+pub(crate) fn unix_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    i64::try_from(since.as_millis()).expect("before the year 292 million")
+}
+
+/// Ends a load also when an assertion fails, so that the failure is told.
+pub(crate) struct StopOnDrop<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

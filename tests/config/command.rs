@@ -134,6 +134,47 @@ fn every_fault_is_one_line_and_the_exit_code_is_2() {
 }
 
 #[test]
+fn what_is_asked_and_told_outside_is_shown() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("proxy.toml");
+    let text = "pools.a.endpoints = [\"h:1\"]\npools.b.endpoints = [\"h:2\"]\n\
+        [[notify]]\nkind = \"slack\"\nname = \"ops\"\nurl = \"https://hooks.example/s3cret\"\n\
+        [rollouts.r]\nbaseline = \"a\"\ncanary = \"b\"\n\
+        [[rollouts.r.signals]]\nname = \"queue\"\nsource = \"json\"\nurl = \"https://h/x\"\nquery = \"/{pool}\"\n\
+        [[rollouts.r.stages]]\nname = \"s\"\nweight = \"1%\"\nduration = \"1h\"\n\
+        hooks.before = [{ name = \"one\", command = [\"x\"] }, { name = \"two\", command = [\"y\"] }]\n";
+    std::fs::write(&file, text).expect("a file");
+    let (code, out, err) = output(&args(&file));
+    assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+    for line in [
+        "  signal queue from json \"/{pool}\" at https://h/x every 15s, timeout 5s",
+        "    hooks        before: one, two",
+        "told: ops (slack)",
+    ] {
+        assert!(
+            out.lines().any(|shown| shown == line),
+            "{line:?} is not in\n{out}"
+        );
+    }
+    let explain = CheckArgs {
+        explain: true,
+        ..args(&file)
+    };
+    let (_, words, _) = output(&explain);
+    for part in [
+        "Read: queue from json",
+        "Hooks before: one, two.",
+        "Told of it: ops (slack).",
+    ] {
+        assert!(words.contains(part), "{part:?} is not in\n{words}");
+    }
+    assert!(
+        !(out + &words).contains("s3cret"),
+        "the URL of a channel is a secret"
+    );
+}
+
+#[test]
 fn what_is_legal_but_idle_is_noted() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("proxy.toml");

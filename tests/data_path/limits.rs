@@ -84,7 +84,7 @@ fn what_is_refused_names_its_reason_and_never_reaches_upstream() {
         "bad_request",
     );
     check(
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+        "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_owned(),
         505,
         "version_not_supported",
     );

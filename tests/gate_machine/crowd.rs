@@ -1,13 +1,15 @@
 //! Learners one by one, drawn from a seed: who asks, on which arm he stands, and how he fares.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serin::rollout::assign::{LearnerHash, Salt, Split};
-use serin::rollout::evidence::{Block, First, Sight};
+use serin::rollout::evidence::{Assigned, Block, First, Sight};
 use serin::rollout::name::Arm;
 use serin::rollout::slot::{Cell, CellKey, LATENCY_EDGES, Slot};
 use serin::rollout::time::Timestamp;
+use serin::rollout::weight::Weight;
 
 use crate::random::Dice;
 
@@ -32,6 +34,12 @@ pub(crate) struct Crowd {
     pub(crate) bot: u64,
     /// False where nothing identifies anybody.
     pub(crate) identified: bool,
+    /// Every learner is of one of them, by his id; nobody says any where there are none.
+    pub(crate) segments: Vec<&'static str>,
+    /// How canary treats those of one segment.
+    pub(crate) sick: Option<(&'static str, Habit)>,
+    /// The share of learners that really stands on canary, instead of the weight.
+    pub(crate) broken: Option<f64>,
     /// Canary requests so far.
     pub(crate) on_canary: u64,
     salt: Salt,
@@ -55,6 +63,9 @@ impl Crowd {
             always_failing: 0,
             bot: 0,
             identified: true,
+            segments: Vec::new(),
+            sick: None,
+            broken: None,
             on_canary: 0,
             salt: Salt::new("crowd"),
             carry: 0.0,
@@ -77,6 +88,7 @@ impl Crowd {
     ) -> (Slot, Vec<Block>) {
         let mut slot = Slot::empty(start, span);
         let mut sights: BTreeMap<LearnerHash, Sight> = BTreeMap::new();
+        let mut assigned = Vec::new();
         self.carry += rate * span.as_secs_f64();
         let requests = self.carry.floor() as u64;
         self.carry -= self.carry.floor();
@@ -92,18 +104,27 @@ impl Crowd {
                 false => (self.bot_id(split), true),
             };
             let hash = self.salt.hash(&id.to_le_bytes());
-            let on_canary = hash.bucket() < split.weight.ppm();
+            let segment = self.segment_of(id);
+            let on_canary = hash.bucket() < self.canary_ppm(split, segment);
             let arm = if on_canary {
                 Arm::Canary
             } else {
                 Arm::Baseline
             };
             self.on_canary += u64::from(on_canary);
-            let seen = self.one(hash, arm, split.epoch, fails);
+            let segment: Option<Arc<str>> = segment.map(Arc::from);
+            let sent = Assigned {
+                learner: hash,
+                arm,
+                segment: segment.clone(),
+                epoch: split.epoch,
+            };
+            let seen = self.one(&sent, fails);
+            assigned.push(sent);
             let key = CellKey {
                 epoch: split.epoch,
                 arm,
-                segment: None,
+                segment,
             };
             count(slot.cells.entry(key).or_default(), &seen, limits_us);
             match sights.get_mut(&hash) {
@@ -118,11 +139,33 @@ impl Crowd {
         let known = sights.into_values().filter(|_| self.identified);
         let open = self.open.get_or_insert_with(|| Block::new(second));
         open.add(&slot, known);
+        if self.identified {
+            open.assign(assigned);
+        }
         (slot, closed.into_iter().collect())
     }
 
-    fn one(&mut self, learner: LearnerHash, arm: Arm, epoch: u64, fails: bool) -> Sight {
-        let habit = self.habits[arm.index()];
+    fn segment_of(&self, id: u64) -> Option<&'static str> {
+        let many = self.segments.len().max(1) as u64;
+        self.segments.get((id % many) as usize).copied()
+    }
+
+    fn canary_ppm(&self, split: &Split, segment: Option<&str>) -> u32 {
+        let ceiling = segment.and_then(|name| split.ceilings.get(name)).copied();
+        let weight = split.weight.min(ceiling.unwrap_or(Weight::FULL)).ppm();
+        self.broken
+            .filter(|_| weight > 0)
+            .map_or(weight, |share| (share * 1e6) as u32)
+    }
+
+    fn one(&mut self, sent: &Assigned, fails: bool) -> Sight {
+        let Assigned { learner, arm, .. } = *sent;
+        let habit = match self.sick {
+            Some((sick, habit)) if arm == Arm::Canary && sent.segment.as_deref() == Some(sick) => {
+                habit
+            }
+            Some(_) | None => self.habits[arm.index()],
+        };
         let error = fails || self.chance(habit.failing);
         let client_error = !error && self.chance(habit.refusing);
         let slowness = if self.chance(habit.slow) { 10.0 } else { 1.0 };
@@ -131,8 +174,8 @@ impl Crowd {
         Sight {
             learner,
             arm,
-            segment: None,
-            epoch,
+            segment: sent.segment.clone(),
+            epoch: sent.epoch,
             first: First {
                 error,
                 failed: error,

@@ -137,8 +137,11 @@ fn without_a_store_everything_is_refused_and_nobody_is_on_canary() {
 #[test]
 fn resuming_after_a_hold_judges_new_figures() {
     let mut world = World::running(plan(|parts| parts.stages[0].rollback.clear()));
+    // 60,000 requests: 1.2 % is beyond doubt more than 1 %.
+    world.sim.rate = 10_000.0;
     world.sim.canary().failing = 0.012;
     world.run_until(seconds(700), |world| world.phase() == Phase::Held);
+    world.sim.rate = 1000.0;
     assert_eq!(world.causes(), ["criteria"]);
     let EventKind::Held { evaluations, .. } = &world.last("held").kind else {
         unreachable!()

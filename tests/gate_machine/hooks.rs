@@ -8,7 +8,7 @@ use serin::rollout::time::{Now, Timestamp};
 
 use crate::sim::{Disk, World, plan, seconds, weight};
 
-fn hook(name: &str) -> Hook {
+pub(crate) fn hook(name: &str) -> Hook {
     Hook {
         name: name.to_owned(),
         act: Act::Command(vec![name.to_owned()]),

@@ -160,3 +160,46 @@ fn no_data_is_no_good_day() {
     world.sim.rate = 100.0;
     world.run_until(span("2h"), |world| world.phase() == Phase::Complete);
 }
+
+/// What each day's event says: its number, how many there are, and the alpha of its evidence.
+fn days(world: &World) -> Vec<(u64, u64, f64)> {
+    let events = world.sim.events.iter();
+    let days = events.filter_map(|event| match event.kind {
+        EventKind::DayBegan {
+            day, days, alpha, ..
+        } => Some((day, days, alpha)),
+        _ => None,
+    });
+    days.collect()
+}
+
+#[test]
+fn evidence_begins_anew_with_each_day_at_its_part_of_alpha() {
+    let mut world = settled(settling(|parts| parts.holdout = weight("1%")));
+    world.run(span("10m"));
+    let evidence = |world: &World| {
+        let status = world.gate.status(world.sim.now);
+        status.evidence.expect("a run has evidence")
+    };
+    let first = evidence(&world);
+    assert!((first.alpha - 0.01 / 3.0).abs() < 1e-15, "{first:?}");
+    assert!((first.ln_limit - 300_f64.ln()).abs() < 1e-12, "{first:?}");
+    world.run(span("1h"));
+    let second = evidence(&world);
+    let apart = second.began.mono.since(first.began.mono);
+    assert!((span("1h")..span("1h1m")).contains(&apart), "{apart:?}");
+
+    // As it is after a restart.
+    let bytes = state::encode(&world.gate.snapshot(world.sim.now));
+    let snapshot = state::decode(&bytes.json, &bytes.counts).expect("what was saved is read");
+    let (gate, effects) = Gate::restore(snapshot, Vec::new(), world.sim.now);
+    world.gate = gate;
+    world.sim.carry_out(effects);
+    world.disk_works();
+    let again = evidence(&world);
+    assert_eq!((again.alpha, again.began), (second.alpha, second.began));
+
+    world.run_until(span("4h"), |world| world.phase() == Phase::Complete);
+    let third = 0.01 / 3.0;
+    assert_eq!(days(&world), [(1, 3, third), (2, 3, third), (3, 3, third)]);
+}

@@ -36,6 +36,7 @@ fn a_trigger_acts_when_its_time_is_over_and_not_before() {
         from,
         breached_since,
         evaluations,
+        ..
     } = &event.kind
     else {
         unreachable!()
@@ -324,6 +325,26 @@ fn an_outage_of_both_pools_holds_and_goes_on_when_it_is_over() {
         ["alarm_noted", "held", "cause_ended", "resumed"]
     );
     assert_eq!(world.last("resumed").by, "gate");
+}
+
+#[test]
+fn the_tail_of_an_outage_is_no_proof_against_canary() {
+    let mut world = long_after_the_step(&["error_rate > 1.5% for 20s"]);
+    world.sim.arms[0].failing = 0.3;
+    world.sim.arms[1].failing = 0.3;
+    world.run(span("2m"));
+    // Baseline's window is clean again before canary's, but not for the trigger's time.
+    world.sim.arms[0].failing = 0.0;
+    world.run_until(span("2m"), |world| {
+        let recent = &world.gate.status(world.sim.now).recent;
+        recent[0].error_rate.is_some_and(|rate| rate < 0.015)
+    });
+    world.sim.arms[1].failing = 0.0;
+    world.run(seconds(15));
+    assert_eq!(world.weight(), weight("1%"), "{}", world.story());
+    // What goes on failing alone is canary's own.
+    world.sim.arms[1].failing = 0.3;
+    world.run_until(seconds(30), |world| world.weight().is_zero());
 }
 
 #[test]

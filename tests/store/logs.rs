@@ -69,6 +69,7 @@ fn a_run_has_one_log_that_goes_on_after_a_restart() {
         1,
         EventKind::Completed {
             evaluations: Vec::new(),
+            confidence: None,
             forced: false,
         },
     );

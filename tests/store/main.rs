@@ -3,6 +3,7 @@
 //! Real files in temporary directories. Processes that are killed are this very binary, started again with a word in the
 //! environment (`child.rs`).
 
+mod archive;
 mod child;
 mod files;
 mod journal;

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serin::rollout::assign::Split;
-use serin::rollout::evidence::Evidence;
+use serin::rollout::evidence::{Evidence, Shares};
 use serin::rollout::gate::{
     Event, EventId, EventKind, Phase, PoolHealth, Progress, Run, Snapshot, Watch,
 };
@@ -76,6 +76,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         probes: Vec::new(),
         stepped_up: None,
         rolled_back: None,
+        recovery: None,
         store_fault: None,
         decided: None,
         thin_baseline_told: false,
@@ -90,6 +91,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
             warmed: Duration::ZERO,
             warm_until: None,
             breaches: Vec::new(),
+            shares: Shares::new(1),
         },
         signals: Default::default(),
         splits: Default::default(),
@@ -109,6 +111,7 @@ pub(crate) fn run() -> Run {
         version: "v2".to_owned(),
         fallback_used: false,
         failed_segments: Default::default(),
+        confidence: None,
         stage: Progress {
             index: 0,
             began: Some(at(10)),
@@ -162,6 +165,7 @@ pub(crate) fn batch(events: Vec<Event>, slots: Vec<Slot>) -> Batch {
         slots,
         run,
         notices: Vec::new(),
+        inputs: Vec::new(),
     }
 }
 

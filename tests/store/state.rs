@@ -7,12 +7,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serin::records::state::{decode, encode};
 use serin::rollout::assign::LearnerHash;
+use serin::rollout::evidence::{Others, Segment, Shares};
 use serin::rollout::gate::{
-    Approval, Ask, Awaiting, Breach, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase,
-    PoolHealth, Raise, Reminder, RollbackCause, Snapshot, WaitsFor,
+    Approval, Ask, Awaiting, Breach, Cause, Confidence, Decided, EndedHook, EventId, Freeze,
+    HeldFor, HookOutcome, Incident, Level, Phase, PoolHealth, Raise, Recovery, Reminder,
+    RollbackCause, Sensitivity, Snapshot, WaitsFor,
 };
 use serin::rollout::name::{Arm, RoleName};
 use serin::rollout::slot::Cell;
+use serin::rollout::stats::Onset;
+use serin::rollout::stats::detectable::Detectable;
 use serin::rollout::time::Timestamp;
 use serin::rollout::verdict::Purpose;
 use serin::rollout::weight::Weight;
@@ -76,6 +80,20 @@ fn full(dice: &mut StdRng) -> Snapshot {
     }];
     state.stepped_up = Some(Timestamp::from_millis(77));
     state.rolled_back = Some(at(78));
+    state.recovery = Some(Recovery {
+        rollback: EventId(6),
+        alarm: at(70),
+        back: at(71),
+        stage: 1,
+        hooks: vec![EndedHook {
+            name: "stop".to_owned(),
+            outcome: HookOutcome::Failed,
+            at: Timestamp::from_millis(72),
+        }],
+        health: Some(Timestamp::from_millis(73)),
+        errors: None,
+        latency: Some(Timestamp::from_millis(74)),
+    });
     state.store_fault = Some("disk is full".to_owned());
     state.decided = Some(Decided {
         cause: RollbackCause::Trigger("p99 > 250ms for 5m".to_owned()),
@@ -96,6 +114,13 @@ fn full(dice: &mut StdRng) -> Snapshot {
     state.watch.warmed = Duration::from_nanos(1_234_567_891);
     state.watch.warm_until = Some(Timestamp::from_millis(81));
     state.watch.breaches = vec![breach(dice)];
+    state.watch.shares = Shares {
+        epoch: 4,
+        closed: [60_000, 700],
+        open: [30_000, 300],
+        from: u64::MAX / 2,
+        width: u64::MAX / 1_000,
+    };
     fill_run(&mut state, dice);
     state
 }
@@ -125,6 +150,18 @@ fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
     run.ended = Some(at(84));
     let trigger = "p99 > 250ms for 5m per segment".to_owned();
     run.failed_segments = [(Arc::from("beta"), trigger)].into();
+    run.confidence = Some(Confidence {
+        level: Level::Medium,
+        sensitivity: Some(Sensitivity {
+            base_rate: 0.1 + 0.2,
+            smallest: Some(Detectable {
+                rate: 0.7,
+                ratio: 7.0 / 3.0,
+                odds_ratio: 5.444_444_444_444_445,
+            }),
+        }),
+        why: vec!["the \"ramp\"".to_owned()],
+    });
     run.stage.totals.apart = [7, 1];
     add_segments(state, dice, 2);
     let run = state.run.as_mut().expect("run 3");
@@ -164,6 +201,7 @@ fn fill_run(state: &mut Snapshot, dice: &mut StdRng) {
 /// So many segments of a run that tells them apart in every span.
 fn add_segments(state: &mut Snapshot, dice: &mut StdRng, many: usize) {
     let run = state.run.as_mut().expect("a run");
+    run.evidence.segments.most = 65;
     for place in 0..many {
         let name: Arc<str> = Arc::from(format!("segment {place}"));
         let counts = Counts {
@@ -172,10 +210,34 @@ fn add_segments(state: &mut Snapshot, dice: &mut StdRng, many: usize) {
             ..Counts::default()
         };
         run.totals.segments.count(&name, Arm::Canary, counts);
+        run.evidence
+            .segments
+            .each
+            .push(judged(&name, dice, run.evidence.absolute.len()));
         for totals in [&mut run.stage.totals, &mut run.stage.interval] {
             let arms = [(); 2].map(|()| Sparse::of(&traffic(dice)));
             totals.segments.insert(Arc::clone(&name), arms);
         }
+    }
+}
+
+/// Evidence of one segment, of everybody but it in every process that tells segments apart.
+fn judged(name: &Arc<str>, dice: &mut StdRng, limits: usize) -> Segment {
+    let mut onset = || {
+        let (t, folded) = (dice.random_range(1..100_000), dice.random());
+        let s = (0..9).map(|_| dice.random_range(-40.0..90.0)).collect();
+        Onset::of(t, folded, s)
+    };
+    let mut others = || Others {
+        onset: onset(),
+        failing: [300, 2],
+    };
+    Segment {
+        name: Arc::clone(name),
+        errors: others(),
+        client_errors: others(),
+        own: onset(),
+        absolute: (0..limits).map(|_| onset()).collect(),
     }
 }
 
@@ -198,7 +260,7 @@ fn traffic(dice: &mut StdRng) -> Cell {
 }
 
 #[test]
-fn every_field_comes_back_and_the_row_stays_below_80_kib() {
+fn every_field_comes_back_and_the_row_stays_below_50_kib_and_8_more_a_segment() {
     let mut dice = StdRng::seed_from_u64(3);
     for state in [snapshot(0, 0), snapshot(7, 1), full(&mut dice)] {
         let bytes = encode(&state);
@@ -206,7 +268,9 @@ fn every_field_comes_back_and_the_row_stays_below_80_kib() {
         assert_eq!(read, state);
         assert_eq!(encode(&read), bytes, "one state has one form");
         let len = bytes.json.len() + bytes.counts.len();
-        assert!(len < 80 * 1024, "{len} bytes");
+        let run = state.run.as_ref();
+        let segments = run.map_or(0, |run| run.totals.segments.iter().count());
+        assert!(len < (50 + 8 * segments) * 1024, "{len} bytes");
     }
 }
 
@@ -224,7 +288,7 @@ fn many_segments_come_back_and_the_row_grows_by_few_kib_each() {
     add_segments(&mut state, &mut dice, 64);
     let each = (len(&state) - without) / 64;
     // Two arms in two spans, each of a million requests over two and a half decades.
-    assert!(each < 12 * 1024, "{each} bytes each");
+    assert!(each < 8 * 1024, "{each} bytes each");
 }
 
 #[test]
@@ -247,7 +311,7 @@ fn a_state_saved_before_segments_were_is_still_read() {
     // Version 1 ended before the empty lists of outcomes and their ids, three of segments, and evidence of nothing.
     let mut counts = bytes.counts.clone();
     counts[0] = 1;
-    counts.truncate(counts.len() - 365);
+    counts.truncate(counts.len() - 401);
     let read = decode(&json.to_string(), &counts).expect("an older state is read");
     assert_eq!(read, state);
 }

@@ -1,6 +1,8 @@
 //! A proxy on real sockets, with upstreams that do as they are told and a client that sees every byte.
 
+pub(crate) mod certificates;
 mod client;
+pub(crate) mod http2;
 mod upstream;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,6 @@ use super::weight_of;
 use crate::cli::figures::percent;
 use crate::rollout::plan::Plan;
 use crate::rollout::stats::detectable::{CHANCE, Detectable, Sample, Test, smallest};
-use crate::rollout::stats::{DEFAULT_ALPHA, DEFAULT_ODDS_MARGIN};
 
 /// Baseline's error rate that is supposed, because before a rollout nobody has measured it here.
 pub(super) const BASE_RATE: f64 = 0.001;
@@ -24,7 +23,9 @@ pub(super) fn of_stage(plan: &Plan, index: usize) -> Option<Detectable> {
         blocks: blocks(plan, index),
         blocks_before: (0..index).map(|before| blocks(plan, before)).sum(),
     };
-    smallest(Test::of_errors(DEFAULT_ODDS_MARGIN, DEFAULT_ALPHA), sample)
+    let evidence = plan.gate.evidence;
+    let test = Test::of_errors(evidence.odds_margin, evidence.alpha);
+    smallest(test, sample)
 }
 
 /// Seconds of a stage in which canary has a request, when `min_requests` come as they like.

@@ -1,7 +1,7 @@
 //! The plan as a table: stages with what each needs, then the conditions of each.
 
 use super::people::{joined, schedule, stabilization};
-use super::{detects, headline, needs, notes_text, printed, weight_of};
+use super::{detects, headline, needs, notes_text, outside, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
 use crate::rollout::time::format_duration;
@@ -20,7 +20,11 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
             identity.learner.join(", "),
             identity.salt
         );
-        text += &format!("  tripwire {}\n\n", tripwire(plan));
+        text += &format!("  tripwire {}\n", tripwire(plan));
+        for signal in outside::signals(&rollout.signals) {
+            text += &format!("  signal {signal}\n");
+        }
+        text.push('\n');
         text += &stage_rows(plan);
         for (index, stage) in plan.stages.iter().enumerate() {
             text += &condition_rows(stage, detects::text(plan, index));
@@ -29,6 +33,9 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
             text += &format!("\n  {first}\n");
             text.extend(rest.iter().map(|line| format!("    {line}\n")));
         }
+    }
+    if let Some(channels) = outside::channels(config) {
+        text += &format!("\ntold: {channels}\n");
     }
     text + &notes_text(config)
 }
@@ -86,6 +93,7 @@ fn condition_rows(stage: &Stage, detects: String) -> String {
         ("hold", printed(&stage.hold)),
         ("rollback", printed(&stage.rollback)),
         ("calendar", schedule(stage)),
+        ("hooks", outside::hooks(stage)),
         ("can see", vec![detects]),
         (
             "at the end",
@@ -95,7 +103,7 @@ fn condition_rows(stage: &Stage, detects: String) -> String {
             )],
         ),
     ] {
-        if name == "calendar" && lines.is_empty() {
+        if matches!(name, "calendar" | "hooks") && lines.is_empty() {
             continue;
         }
         let lines = if lines.is_empty() {

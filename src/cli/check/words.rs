@@ -1,7 +1,7 @@
 //! The plan in words, for a person who has to say yes to it.
 
 use super::people::{joined, schedule, stabilization};
-use super::{detects, headline, needs, notes_text, printed, weight_of};
+use super::{detects, headline, needs, notes_text, outside, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::RolloutName;
@@ -13,6 +13,12 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
     let mut text = headline(file, config);
     for (name, rollout) in &config.rollouts {
         text += &format!("\n{}", plan_words(name, &rollout.plan));
+        for signal in outside::signals(&rollout.signals) {
+            text += &format!("Read: {signal}.\n");
+        }
+    }
+    if let Some(channels) = outside::channels(config) {
+        text += &format!("\nTold of it: {channels}.\n");
     }
     text + &notes_text(config)
 }
@@ -59,6 +65,9 @@ fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
     );
     for line in schedule(stage) {
         text += &format!("{line}.\n");
+    }
+    for line in outside::hooks(stage) {
+        text += &format!("Hooks {line}.\n");
     }
     text += &format!("It needs {}.\n", needs(stage, weight));
     text += &format!(

@@ -1,7 +1,7 @@
-//! A cell in bytes: counters as varints, the histogram as pairs of (distance to the next bucket, count).
+//! A cell in bytes: counters as varints, the histogram as runs of neighbouring buckets.
 //!
-//! A bucket is written as its lowest value in units of 64 us, the finest step of the frozen layout: the distance
-//! between neighbours then fits in one byte nearly everywhere, and no bucket numbering has to be frozen beside it.
+//! The first bucket of a run is written as its lowest value in units of 64 us, the finest step of the frozen layout, so
+//! that no bucket numbering has to be frozen beside it; the others follow with their counts alone.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,13 @@ use crate::rollout::slot::{
 
 /// The finest step of the layout: the largest power of two that is not above 100 us.
 const UNIT_US: u64 = 64;
+/// Of the layout there is, the second way of writing it down: in runs.
+const CODING: u8 = LAYOUT_VERSION + 1;
+/// The first way, each bucket with its distance from the last: still read.
+const SINGLE: u8 = LAYOUT_VERSION;
 
 pub fn encode_cell(cell: &Cell) -> Vec<u8> {
-    let mut out = vec![LAYOUT_VERSION];
+    let mut out = vec![CODING];
     for count in [
         cell.counted,
         cell.errors,
@@ -55,23 +59,45 @@ fn encode_edges(out: &mut Vec<u8>, edges: &[u64; LATENCY_EDGES]) {
     }
 }
 
+/// Of each run: twice the distance from the last, and one more if others follow its first bucket; then how many but one;
+/// then the count of each.
 fn encode_latency(out: &mut Vec<u8>, latency: &LatencySum) {
+    let mut buckets = latency
+        .iter_recorded()
+        .map(|bucket| {
+            let lowest = latency.lowest_equivalent(bucket.value_iterated_to());
+            (lowest, bucket.count_at_value())
+        })
+        .peekable();
     let mut last = 0;
-    for bucket in latency.iter_recorded() {
-        let place = latency.lowest_equivalent(bucket.value_iterated_to()) / UNIT_US;
-        put(out, place - last);
-        put(out, bucket.count_at_value());
-        last = place;
+    while let Some((first, count)) = buckets.next() {
+        let (mut end, mut others) = (first, Vec::new());
+        while let Some((next, count)) =
+            buckets.next_if(|(next, _)| *next == latency.next_non_equivalent(end))
+        {
+            others.push(count);
+            end = next;
+        }
+        put(
+            out,
+            (first / UNIT_US - last) << 1 | u64::from(!others.is_empty()),
+        );
+        if !others.is_empty() {
+            put(out, others.len() as u64 - 1);
+        }
+        put(out, count);
+        others.into_iter().for_each(|count| put(out, count));
+        last = end / UNIT_US;
     }
 }
 
 pub fn decode_cell(bytes: &[u8]) -> Result<Cell, DecodeError> {
     let mut reader = Reader::new(bytes);
     let found = reader.byte()?;
-    if found != LAYOUT_VERSION {
+    if found != CODING && found != SINGLE {
         return Err(DecodeError::Version {
             found,
-            known: LAYOUT_VERSION,
+            known: CODING,
         });
     }
     Ok(Cell {
@@ -84,7 +110,10 @@ pub fn decode_cell(bytes: &[u8]) -> Result<Cell, DecodeError> {
         over_limit: decode_limits(&mut reader)?,
         over_edge: decode_edges(&mut reader)?,
         failing: decode_failing(&mut reader)?,
-        latency: decode_latency(reader)?,
+        latency: match found {
+            SINGLE => decode_single_latencies(reader)?,
+            _ => decode_latency(reader)?,
+        },
     })
 }
 
@@ -142,25 +171,60 @@ fn decode_latency(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
     let mut latency = latency_sum();
     let mut last = None;
     while reader.end().is_err() {
-        let (distance, count) = (reader.number()?, reader.number()?);
-        let place = last.unwrap_or(0_u64).saturating_add(distance);
-        let value = place.saturating_mul(UNIT_US);
-        if (distance == 0 && last.is_some())
-            || value > LATENCY_MAX_US
-            || latency.lowest_equivalent(value) != value
-        {
-            return Err(DecodeError::Range("a latency"));
+        let head = reader.number()?;
+        let mut value = after(last, head >> 1)?;
+        if last.is_some_and(|end| latency.next_non_equivalent(end) == value) {
+            return Err(DecodeError::Range("a run of latencies"));
         }
-        if count == 0 || latency.len().checked_add(count).is_none() {
-            return Err(DecodeError::Range("a count of latencies"));
+        let others = match head & 1 {
+            1 => reader.number()?.checked_add(1),
+            _ => Some(0),
+        };
+        let others = others.ok_or(DecodeError::Range("the length of a run"))?;
+        record(&mut latency, value, reader.number()?)?;
+        for _ in 0..others {
+            value = latency.next_non_equivalent(value);
+            record(&mut latency, value, reader.number()?)?;
         }
-        // 1 us lies in the first bucket as 0 does, but is seen by the histogram's largest value.
-        latency
-            .record_n(value.max(1), count)
-            .map_err(|_| DecodeError::Range("a latency"))?;
-        last = Some(place);
+        last = Some(value);
     }
     Ok(latency)
+}
+
+/// As version 1 wrote them: each bucket with its distance from the last.
+fn decode_single_latencies(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
+    let mut latency = latency_sum();
+    let mut last = None;
+    while reader.end().is_err() {
+        let (distance, count) = (reader.number()?, reader.number()?);
+        let value = after(last, distance)?;
+        record(&mut latency, value, count)?;
+        last = Some(value);
+    }
+    Ok(latency)
+}
+
+/// The latency so many units behind the last, in microseconds.
+fn after(last: Option<u64>, distance: u64) -> Result<u64, DecodeError> {
+    match last {
+        Some(_) if distance == 0 => Err(DecodeError::Range("a latency")),
+        _ => Ok(last
+            .unwrap_or(0)
+            .saturating_add(distance.saturating_mul(UNIT_US))),
+    }
+}
+
+fn record(latency: &mut LatencySum, value: u64, count: u64) -> Result<(), DecodeError> {
+    if value > LATENCY_MAX_US || latency.lowest_equivalent(value) != value {
+        return Err(DecodeError::Range("a latency"));
+    }
+    if count == 0 || latency.len().checked_add(count).is_none() {
+        return Err(DecodeError::Range("a count of latencies"));
+    }
+    // 1 us lies in the first bucket as 0 does, but is seen by the histogram's largest value.
+    latency
+        .record_n(value.max(1), count)
+        .map_err(|_| DecodeError::Range("a latency"))
 }
 
 #[cfg(test)]
@@ -248,7 +312,9 @@ mod tests {
             }
             bytes.truncate(dice.random_range(0..=bytes.len() + 3));
             if let Ok(cell) = decode_cell(&bytes) {
-                assert_eq!(encode_cell(&cell), bytes);
+                let again = encode_cell(&cell);
+                assert_eq!(decode_cell(&again).as_ref(), Ok(&cell));
+                assert!(bytes[0] == SINGLE || again == bytes, "{bytes:?}");
             }
         }
     }
@@ -280,8 +346,23 @@ mod tests {
             decode_cell(&bytes),
             Err(DecodeError::Version {
                 found: 9,
-                known: LAYOUT_VERSION
+                known: CODING
             })
         );
+    }
+
+    #[test]
+    fn what_the_first_coding_wrote_is_still_read() {
+        // Nine counters and lists at 0, the edges' too; 640 us (10 units of 64) 3 times, 704 us twice, 6.4 ms 200 times.
+        let mut bytes = vec![1, 9, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([10, 3, 1, 2, 89, 200, 1]);
+        let mut cell = Cell {
+            counted: 9,
+            ..Cell::default()
+        };
+        for (us, count) in [(640, 3), (704, 2), (6_400, 200)] {
+            cell.latency.record_n(us, count).expect("in the layout");
+        }
+        assert_eq!(decode_cell(&bytes), Ok(cell));
     }
 }

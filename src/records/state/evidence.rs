@@ -2,10 +2,13 @@
 //!
 //! One fixed order, no names. A page of marks is written mark by mark while that is shorter than the page itself.
 
+use std::sync::Arc;
+
 use super::super::compact::{DecodeError, Reader, put};
+use super::counts::{next, piece};
 use crate::rollout::evidence::{
-    Absolute, Edge, Erred, Evidence, Fault, Latency, Limit, Marks, Minute, PAGE_PLACES, PAGE_WORDS,
-    PLACES, Recent, Track,
+    Absolute, Bursts, Edge, Erred, Evidence, Fault, Latency, Limit, Marks, Minute, Others,
+    PAGE_PLACES, PAGE_WORDS, PLACES, Recent, Segment, Segments, Track,
 };
 use crate::rollout::slot::LATENCY_EDGES;
 use crate::rollout::stats::Onset;
@@ -33,13 +36,16 @@ pub(super) fn encode(evidence: &Evidence) -> Vec<u8> {
         put_absolute(&mut out, absolute);
     }
     put_onset(&mut out, &evidence.requests);
+    if evidence.segments.most > 0 {
+        put_segments(&mut out, &evidence.segments);
+    }
     out
 }
 
 pub(super) fn decode(bytes: &[u8]) -> Decoded<Evidence> {
     let mut reader = Reader::new(bytes);
     let r = &mut reader;
-    let evidence = Evidence {
+    let mut evidence = Evidence {
         began: Now {
             mono: timestamp(r)?,
             wall: WallTime::from_unix_millis(i64::from_be_bytes(eight(r)?)),
@@ -51,8 +57,13 @@ pub(super) fn decode(bytes: &[u8]) -> Decoded<Evidence> {
         client_errors: track(r)?,
         latency: latency(r)?,
         absolute: many(r, absolute)?,
+        segments: Segments::default(),
         requests: onset(r)?,
     };
+    // Where no segments are told apart, or were not yet when it was saved, it ends here.
+    if reader.end().is_err() {
+        evidence.segments = segments(&mut reader)?;
+    }
     reader.end()?;
     Ok(evidence)
 }
@@ -66,6 +77,7 @@ fn put_track(out: &mut Vec<u8>, track: &Track) {
 
 fn put_onset(out: &mut Vec<u8>, onset: &Onset) {
     put(out, onset.t);
+    put(out, onset.folded);
     put(out, onset.s.len() as u64);
     for s in &onset.s {
         out.extend_from_slice(&s.to_bits().to_be_bytes());
@@ -111,6 +123,13 @@ fn put_latency(out: &mut Vec<u8>, latency: &Latency) {
         out.push(edge.edge);
         put_track(out, &edge.track);
     }
+    put_bursts(out, latency.bursts);
+}
+
+fn put_bursts(out: &mut Vec<u8>, bursts: Bursts) {
+    for step in bursts.0 {
+        out.extend_from_slice(&step.to_bits().to_be_bytes());
+    }
 }
 
 fn put_absolute(out: &mut Vec<u8>, absolute: &Absolute) {
@@ -125,11 +144,29 @@ fn put_absolute(out: &mut Vec<u8>, absolute: &Absolute) {
     out.extend_from_slice(&absolute.limit.p0.to_bits().to_be_bytes());
     put_onset(out, &absolute.onset);
     put_erred(out, &absolute.erred);
+    put_bursts(out, absolute.bursts);
     put(out, absolute.baseline.len() as u64);
     for recent in &absolute.baseline {
         put(out, recent.start.as_millis());
         put(out, recent.faulty);
         put(out, recent.learners);
+    }
+}
+
+fn put_segments(out: &mut Vec<u8>, segments: &Segments) {
+    put(out, segments.most);
+    put(out, segments.each.len() as u64);
+    for segment in &segments.each {
+        piece(out, segment.name.as_bytes());
+        put_onset(out, &segment.own);
+        for others in [&segment.errors, &segment.client_errors] {
+            put_onset(out, &others.onset);
+            put_all(out, &others.failing);
+        }
+        put(out, segment.absolute.len() as u64);
+        for onset in &segment.absolute {
+            put_onset(out, onset);
+        }
     }
 }
 
@@ -158,7 +195,10 @@ fn track(reader: &mut Reader<'_>) -> Decoded<Track> {
 }
 
 fn onset(reader: &mut Reader<'_>) -> Decoded<Onset> {
-    let t = reader.number()?;
+    let (t, folded) = (reader.number()?, reader.number()?);
+    if folded > t {
+        return Err(DecodeError::Range("a number of blocks"));
+    }
     let width = reader.count()?;
     if width > MOST_ALTERNATIVES {
         return Err(DecodeError::Range("the number of alternatives"));
@@ -167,7 +207,7 @@ fn onset(reader: &mut Reader<'_>) -> Decoded<Onset> {
     if !s.iter().all(|s| s.is_finite()) {
         return Err(DecodeError::Range("a logarithm"));
     }
-    Ok(Onset { t, s })
+    Ok(Onset::of(t, folded, s))
 }
 
 fn erred(reader: &mut Reader<'_>) -> Decoded<Erred> {
@@ -227,7 +267,12 @@ fn latency(reader: &mut Reader<'_>) -> Decoded<Latency> {
                 track: track(reader)?,
             })
         })?,
+        bursts: bursts(reader)?,
     })
+}
+
+fn bursts(reader: &mut Reader<'_>) -> Decoded<Bursts> {
+    Ok(Bursts([float(reader)?, float(reader)?]))
 }
 
 fn absolute(reader: &mut Reader<'_>) -> Decoded<Absolute> {
@@ -242,6 +287,7 @@ fn absolute(reader: &mut Reader<'_>) -> Decoded<Absolute> {
         limit: Limit { fault, p0 },
         onset: onset(reader)?,
         erred: erred(reader)?,
+        bursts: bursts(reader)?,
         baseline: many(reader, |reader| {
             Ok(Recent {
                 start: timestamp(reader)?,
@@ -250,6 +296,30 @@ fn absolute(reader: &mut Reader<'_>) -> Decoded<Absolute> {
             })
         })?
         .into(),
+    })
+}
+
+fn segments(reader: &mut Reader<'_>) -> Decoded<Segments> {
+    Ok(Segments {
+        most: reader.number()?,
+        each: many(reader, |reader| {
+            let name = std::str::from_utf8(next(reader)?)
+                .map_err(|_| DecodeError::Range("the name of a segment"))?;
+            Ok(Segment {
+                name: Arc::from(name),
+                own: onset(reader)?,
+                errors: others(reader)?,
+                client_errors: others(reader)?,
+                absolute: many(reader, onset)?,
+            })
+        })?,
+    })
+}
+
+fn others(reader: &mut Reader<'_>) -> Decoded<Others> {
+    Ok(Others {
+        onset: onset(reader)?,
+        failing: all(reader)?,
     })
 }
 

@@ -4,33 +4,33 @@
 //! gets a default, so that an older state is still read.
 
 mod outside;
+mod run;
+mod watch;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use self::outside::{PastSplitState, SeriesState};
+use self::run::RunState;
+use self::watch::WatchState;
 use super::StateError;
-use super::people::{AskState, FreezeState, PassageState, ReminderState};
+use super::people::{FreezeState, ReminderState};
+use super::recovery::RecoveryState;
 use crate::records::event::RollbackWord;
 use crate::records::hook::HookBookRecord;
-use crate::records::people::WaitsForWord;
-use crate::records::plan::PlanRecord;
 use crate::records::rehearsal::FaultRecord;
 use crate::records::words;
 use crate::rollout::assign::Split;
-use crate::rollout::evidence::Evidence;
 use crate::rollout::gate::{
-    Awaiting, Breach, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase, PoolHealth,
-    Progress, Raise, Rehearsal, Reminder, RollbackCause, Run, Snapshot, Watch,
+    Awaiting, Cause, Decided, EventId, Freeze, HeldFor, Incident, Phase, PoolHealth, Raise,
+    Recovery, Rehearsal, Reminder, RollbackCause, Snapshot,
 };
-use crate::rollout::plan::Plan;
 use crate::rollout::time::{Now, Timestamp, WallTime};
-use crate::rollout::verdict::Purpose;
 use crate::rollout::weight::Weight;
-use crate::rollout::window::{ProbeBucket, Probes, Totals};
+use crate::rollout::window::{ProbeBucket, Probes};
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct State {
@@ -54,6 +54,8 @@ pub(super) struct State {
     probes: Vec<ProbeState>,
     stepped_up_ms: Option<u64>,
     rolled_back: Option<Moments>,
+    #[serde(default)]
+    recovery: Option<RecoveryState>,
     store_fault: Option<String>,
     decided: Option<DecidedState>,
     thin_baseline_told: bool,
@@ -148,77 +150,6 @@ struct RehearsalState {
     back: Option<Moments>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct WatchState {
-    stage: usize,
-    epoch: u64,
-    since_ms: u64,
-    began: Option<Moments>,
-    warmed: Duration,
-    warm_until_ms: Option<u64>,
-    breaches: Vec<BreachState>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct BreachState {
-    #[serde(with = "words")]
-    purpose: Purpose,
-    index: usize,
-    #[serde(default)]
-    segment: Option<String>,
-    since: Moments,
-    lasted: Duration,
-    without_data: Duration,
-    shared: Duration,
-    shared_since_ms: Option<u64>,
-    others: u64,
-    #[serde(default)]
-    seen: u64,
-    #[serde(default)]
-    wrong: u64,
-    told: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct RunState {
-    plan: PlanRecord,
-    started: Moments,
-    ended: Option<Moments>,
-    baseline_endpoints: u32,
-    version: String,
-    fallback_used: bool,
-    #[serde(default)]
-    failed_segments: BTreeMap<String, String>,
-    stage: ProgressState,
-    totals: TotalsState,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct ProgressState {
-    index: usize,
-    began: Option<Moments>,
-    time: Duration,
-    checkpoints_done: usize,
-    extended_until: Option<Duration>,
-    totals: TotalsState,
-    interval_from: Duration,
-    interval: TotalsState,
-    interval_incidents: u64,
-    failed: BTreeSet<usize>,
-    #[serde(default)]
-    passage: PassageState,
-}
-
-/// Without the cells.
-#[derive(Debug, Serialize, Deserialize)]
-struct TotalsState {
-    /// Sent and answered, of baseline and of canary.
-    probes: [[u64; 2]; 2],
-    span: Duration,
-    #[serde(default)]
-    apart: [u64; 2],
-}
-
 // === impl State ===
 
 impl From<&Snapshot> for State {
@@ -245,6 +176,7 @@ impl From<&Snapshot> for State {
             probes: snapshot.probes.iter().map(ProbeState::from).collect(),
             stepped_up_ms: snapshot.stepped_up.map(Timestamp::as_millis),
             rolled_back: snapshot.rolled_back.map(Moments::from),
+            recovery: snapshot.recovery.as_ref().map(RecoveryState::from),
             store_fault: snapshot.store_fault.clone(),
             decided: snapshot.decided.as_ref().map(DecidedState::from),
             thin_baseline_told: snapshot.thin_baseline_told,
@@ -289,6 +221,7 @@ impl State {
             probes: self.probes.into_iter().map(ProbeBucket::from).collect(),
             stepped_up: self.stepped_up_ms.map(Timestamp::from_millis),
             rolled_back: self.rolled_back.map(Now::from),
+            recovery: self.recovery.map(Recovery::from),
             store_fault: self.store_fault,
             decided: self.decided.map(Decided::from),
             thin_baseline_told: self.thin_baseline_told,
@@ -540,189 +473,4 @@ fn pairs(pools: &[Probes; 2]) -> [[u64; 2]; 2] {
 
 fn probes(pairs: [[u64; 2]; 2]) -> [Probes; 2] {
     pairs.map(|[sent, answered]| Probes { sent, answered })
-}
-
-// === impl WatchState, BreachState ===
-
-impl From<&Watch> for WatchState {
-    fn from(watch: &Watch) -> Self {
-        Self {
-            stage: watch.stage,
-            epoch: watch.epoch,
-            since_ms: watch.since.as_millis(),
-            began: watch.began.map(Moments::from),
-            warmed: watch.warmed,
-            warm_until_ms: watch.warm_until.map(Timestamp::as_millis),
-            breaches: watch.breaches.iter().map(BreachState::from).collect(),
-        }
-    }
-}
-
-impl From<WatchState> for Watch {
-    fn from(state: WatchState) -> Self {
-        Self {
-            stage: state.stage,
-            epoch: state.epoch,
-            since: Timestamp::from_millis(state.since_ms),
-            began: state.began.map(Now::from),
-            warmed: state.warmed,
-            warm_until: state.warm_until_ms.map(Timestamp::from_millis),
-            breaches: state.breaches.into_iter().map(Breach::from).collect(),
-        }
-    }
-}
-
-impl From<&Breach> for BreachState {
-    fn from(breach: &Breach) -> Self {
-        Self {
-            purpose: breach.purpose,
-            index: breach.index,
-            segment: breach.segment.as_ref().map(ToString::to_string),
-            since: breach.since.into(),
-            lasted: breach.lasted,
-            without_data: breach.without_data,
-            shared: breach.shared,
-            shared_since_ms: breach.shared_since.map(Timestamp::as_millis),
-            others: breach.others,
-            seen: breach.seen,
-            wrong: breach.wrong,
-            told: breach.told,
-        }
-    }
-}
-
-impl From<BreachState> for Breach {
-    fn from(state: BreachState) -> Self {
-        Self {
-            purpose: state.purpose,
-            index: state.index,
-            segment: state.segment.map(Arc::from),
-            since: state.since.into(),
-            lasted: state.lasted,
-            without_data: state.without_data,
-            shared: state.shared,
-            shared_since: state.shared_since_ms.map(Timestamp::from_millis),
-            learners: BTreeSet::new(),
-            others: state.others,
-            seen: state.seen,
-            wrong: state.wrong,
-            told: state.told,
-        }
-    }
-}
-
-// === impl RunState, ProgressState, TotalsState ===
-
-impl From<&Run> for RunState {
-    fn from(run: &Run) -> Self {
-        Self {
-            plan: PlanRecord::from(&run.plan),
-            started: run.started.into(),
-            ended: run.ended.map(Moments::from),
-            baseline_endpoints: run.baseline_endpoints,
-            version: run.version.clone(),
-            fallback_used: run.fallback_used,
-            failed_segments: run
-                .failed_segments
-                .iter()
-                .map(|(name, condition)| (name.to_string(), condition.clone()))
-                .collect(),
-            stage: ProgressState::from(&run.stage),
-            totals: TotalsState::from(&run.totals),
-        }
-    }
-}
-
-impl RunState {
-    fn into_run(self) -> Result<Run, StateError> {
-        let (plan, started) = (Plan::try_from(&self.plan)?, self.started.into());
-        Ok(Run {
-            evidence: Evidence::new(started, &plan),
-            plan,
-            started,
-            ended: self.ended.map(Now::from),
-            baseline_endpoints: self.baseline_endpoints,
-            version: self.version,
-            fallback_used: self.fallback_used,
-            failed_segments: self
-                .failed_segments
-                .into_iter()
-                .map(|(name, condition)| (Arc::from(name), condition))
-                .collect(),
-            stage: self.stage.into_progress()?,
-            totals: self.totals.into(),
-            learners: Default::default(),
-            outcomes: Default::default(),
-        })
-    }
-}
-
-impl From<&Progress> for ProgressState {
-    fn from(stage: &Progress) -> Self {
-        Self {
-            index: stage.index,
-            began: stage.began.map(Moments::from),
-            time: stage.time,
-            checkpoints_done: stage.checkpoints_done,
-            extended_until: stage.extended_until,
-            totals: TotalsState::from(&stage.totals),
-            interval_from: stage.interval_from,
-            interval: TotalsState::from(&stage.interval),
-            interval_incidents: stage.interval_incidents,
-            failed: stage.failed.clone(),
-            passage: PassageState {
-                ask: stage.ask.as_ref().map(AskState::from),
-                waits_for: stage.waits_for.iter().copied().map(WaitsForWord).collect(),
-                levels_told: stage.levels_told,
-            },
-        }
-    }
-}
-
-impl ProgressState {
-    fn into_progress(self) -> Result<Progress, StateError> {
-        Ok(Progress {
-            index: self.index,
-            began: self.began.map(Now::from),
-            time: self.time,
-            checkpoints_done: self.checkpoints_done,
-            extended_until: self.extended_until,
-            totals: self.totals.into(),
-            learners: Default::default(),
-            interval_from: self.interval_from,
-            interval: self.interval.into(),
-            interval_incidents: self.interval_incidents,
-            failed: self.failed,
-            ask: self.passage.ask.map(AskState::into_ask).transpose()?,
-            waits_for: self
-                .passage
-                .waits_for
-                .into_iter()
-                .map(|word| word.0)
-                .collect(),
-            levels_told: self.passage.levels_told,
-        })
-    }
-}
-
-impl From<&Totals> for TotalsState {
-    fn from(totals: &Totals) -> Self {
-        Self {
-            probes: pairs(&totals.probes),
-            span: totals.span,
-            apart: totals.apart,
-        }
-    }
-}
-
-impl From<TotalsState> for Totals {
-    fn from(state: TotalsState) -> Self {
-        Self {
-            cells: Default::default(),
-            probes: probes(state.probes),
-            span: state.span,
-            apart: state.apart,
-            segments: Default::default(),
-        }
-    }
 }

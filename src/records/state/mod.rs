@@ -9,6 +9,7 @@ mod evidence;
 mod mirror;
 mod outcomes;
 mod people;
+mod recovery;
 
 use super::compact::DecodeError;
 use super::plan::PlanRecordError;

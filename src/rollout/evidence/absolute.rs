@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::block::{First, Sight};
+use super::block::{Crowd, First, Sight};
+use super::bursts::Bursts;
 use super::erred::Erred;
 use crate::rollout::condition::{Condition, Metric, Op, Selector};
 use crate::rollout::name::Arm;
@@ -42,6 +43,7 @@ pub struct Absolute {
     pub onset: Onset,
     /// For latencies; errors are told by the set of the errors' process.
     pub erred: Erred,
+    pub bursts: Bursts,
     /// Baseline's recent blocks.
     pub baseline: VecDeque<Recent>,
 }
@@ -55,8 +57,16 @@ pub struct Recent {
 }
 
 impl Fault {
+    /// Whether it is told by the set of the errors' process, and by segment.
+    pub const fn is_failure(self) -> bool {
+        match self {
+            Self::Error | Self::Unavailable => true,
+            Self::Slower(_) => false,
+        }
+    }
+
     // `None` for who cannot be judged.
-    fn of(self, first: First) -> Option<bool> {
+    pub(super) fn of(self, first: First) -> Option<bool> {
         match self {
             Self::Error => Some(first.error),
             Self::Unavailable => Some(first.failed),
@@ -125,13 +135,26 @@ impl Absolute {
         Self {
             onset: Onset::new(fixed::width(limit.p0)),
             erred: Erred::default(),
+            bursts: Bursts::default(),
             baseline: VecDeque::new(),
             limit,
         }
     }
 
-    /// Takes in a block. `errors` is the set of those who had an error before this block.
-    pub fn add(&mut self, start: Timestamp, sights: &[&Sight], errors: &Erred) {
+    /// Takes in a block, and answers whether it was judged. `errors` is the set of those who had an error before this block.
+    pub fn add(&mut self, start: Timestamp, sights: &[&Sight], errors: &Erred) -> bool {
+        self.add_beside(&Crowd::default(), start, sights, errors)
+    }
+
+    /// The same with those who are not named.
+    pub fn add_beside(
+        &mut self,
+        crowd: &Crowd,
+        start: Timestamp,
+        sights: &[&Sight],
+        errors: &Erred,
+    ) -> bool {
+        let [of_baseline, of_canary] = crowd.learners;
         let fault = self.limit.fault;
         let judged = |sight: &&&Sight| fault.of(sight.first).is_some();
         let faulty = |sight: &&&Sight| fault.of(sight.first) == Some(true);
@@ -139,7 +162,7 @@ impl Absolute {
         self.baseline.push_back(Recent {
             start,
             faulty: on(Arm::Baseline).filter(faulty).count() as u64,
-            learners: on(Arm::Baseline).filter(judged).count() as u64,
+            learners: on(Arm::Baseline).filter(judged).count() as u64 + of_baseline,
         });
         while self
             .baseline
@@ -152,19 +175,25 @@ impl Absolute {
             Fault::Slower(_) => {
                 self.erred.turn(start);
                 let sights = sights.iter().copied();
-                let counts = self.erred.count(sights, |sight| fault.of(sight.first));
+                let counts = self
+                    .erred
+                    .count_beside(crowd, sights, |sight| fault.of(sight.first));
                 (counts.canary_failed, counts.canary)
             }
             Fault::Error | Fault::Unavailable => {
                 let fresh = || on(Arm::Canary).filter(|sight| errors.is_fresh(sight));
                 let failed = fresh().filter(faulty).count() as u64;
-                (failed, fresh().count() as u64)
+                (failed, fresh().count() as u64 + of_canary)
             }
         };
-        if learners > 0 && !self.baseline_breaks_it() {
+        let is_judged = learners > 0 && !self.baseline_breaks_it();
+        if is_judged {
+            let before = self.onset.ln_e();
             self.onset
                 .add(&fixed::ln_lrs(self.limit.p0, failed, learners));
+            self.bursts.note(before, self.onset.ln_e());
         }
+        is_judged
     }
 
     fn baseline_breaks_it(&self) -> bool {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::block::Sight;
+use super::block::{Crowd, Sight};
 use crate::rollout::name::Arm;
 use crate::rollout::stats::compare::BlockCounts;
 use crate::rollout::time::Timestamp;
@@ -108,13 +108,15 @@ fn within(place: u32) -> (usize, usize, u32) {
 // === impl Erred ===
 
 impl Erred {
-    /// Begins a new epoch if it is time. Asked before a block is counted, so that no block ends its own epoch.
-    pub fn turn(&mut self, block: Timestamp) {
+    /// Begins a new epoch if it is time, and answers whether it did. Asked before a block is counted, so that no block ends
+    /// its own epoch; asked again in the same block it does nothing.
+    pub fn turn(&mut self, block: Timestamp) -> bool {
         let began = *self.began.get_or_insert(block);
         let age = block.since(began);
         let crowded = self.minute_is_over(block) && self.minute.is_crowded();
         let full = self.current.len() > MOST_MARKS;
-        if age >= EPOCH || age >= SHORT_EPOCH && crowded || age >= MINUTE && full {
+        let turns = age >= EPOCH || age >= SHORT_EPOCH && crowded || age >= MINUTE && full;
+        if turns {
             self.previous = std::mem::take(&mut self.current);
             self.failing = [0, self.failing[0]];
             self.began = Some(block);
@@ -125,6 +127,7 @@ impl Erred {
                 ..Minute::default()
             };
         }
+        turns
     }
 
     /// Whether he has not failed in this epoch or the one before.
@@ -140,20 +143,34 @@ impl Erred {
         sights: impl Iterator<Item = &'a Sight>,
         failed: impl Fn(&Sight) -> Option<bool>,
     ) -> BlockCounts {
-        let (mut seen, mut failing) = ([0; 2], [0; 2]);
+        self.count_beside(&Crowd::default(), sights, failed)
+    }
+
+    /// The same with those who are not named: none of them fails or had failed.
+    pub fn count_beside<'a>(
+        &mut self,
+        crowd: &Crowd,
+        sights: impl Iterator<Item = &'a Sight>,
+        failed: impl Fn(&Sight) -> Option<bool>,
+    ) -> BlockCounts {
+        let (mut seen, mut failing) = (crowd.learners, [0; 2]);
+        for (active, learners) in self.minute.active.iter_mut().zip(crowd.learners) {
+            *active += learners;
+        }
+        let nobody_failed_before = self.current.is_empty() && self.previous.is_empty();
         let mut marks = Vec::new();
         for sight in sights {
             let Some(failed) = failed(sight) else {
                 continue;
             };
             let (arm, place) = (sight.arm.index(), place_of(sight));
-            let marked = self.current.contains(place);
+            let marked = !nobody_failed_before && self.current.contains(place);
             self.minute.active[arm] += 1;
             self.minute.marked[arm] += u64::from(marked);
             if failed {
                 marks.push(place);
             }
-            if !marked && !self.previous.contains(place) {
+            if nobody_failed_before || !marked && !self.previous.contains(place) {
                 seen[arm] += 1;
                 failing[arm] += u64::from(failed);
             }

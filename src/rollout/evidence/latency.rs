@@ -4,7 +4,8 @@
 //! next block on: what chose them is not judged by them.
 
 use super::Track;
-use super::block::Sight;
+use super::block::{Crowd, Sight};
+use super::bursts::Bursts;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::LATENCY_EDGES;
 use crate::rollout::stats::combine::ln_mean;
@@ -24,6 +25,7 @@ pub struct Latency {
     pub over: [u64; LATENCY_EDGES],
     /// Empty until they are chosen; ascending.
     pub edges: Vec<Edge>,
+    pub bursts: Bursts,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,14 +37,28 @@ pub struct Edge {
 
 impl Latency {
     pub fn add(&mut self, start: Timestamp, sights: &[&Sight], odds_margin: f64) {
+        self.add_beside(&Crowd::default(), start, sights, odds_margin);
+    }
+
+    /// The same with those who are not named.
+    pub fn add_beside(
+        &mut self,
+        crowd: &Crowd,
+        start: Timestamp,
+        sights: &[&Sight],
+        odds_margin: f64,
+    ) {
         if self.edges.is_empty() {
-            self.choose(sights);
+            self.choose(crowd, sights);
             return;
         }
+        let before = self.ln_e().unwrap_or(0.0);
         for Edge { edge, track } in &mut self.edges {
             let slower = |sight: &Sight| sight.edges.map(|exceeded| exceeded > *edge);
-            track.add(start, sights, odds_margin, slower);
+            track.add_beside(crowd, start, sights, odds_margin, slower);
         }
+        let after = self.ln_e().unwrap_or(0.0);
+        self.bursts.note(before, after);
     }
 
     /// ln of the mean over the edges; `None` until they are chosen.
@@ -64,7 +80,11 @@ impl Latency {
         }))
     }
 
-    fn choose(&mut self, sights: &[&Sight]) {
+    fn choose(&mut self, crowd: &Crowd, sights: &[&Sight]) {
+        self.seen += crowd.learners[Arm::Baseline.index()];
+        for (over, more) in self.over.iter_mut().zip(crowd.over) {
+            *over += more;
+        }
         let timed = sights.iter().filter(|sight| sight.arm == Arm::Baseline);
         for exceeded in timed.filter_map(|sight| sight.edges) {
             self.seen += 1;

@@ -4,26 +4,35 @@
 //! The formulas are in `stats`. Everything here is plain data that is saved and goes on bit for bit. Knows no phase and
 //! moves no weight: the gate decides which seconds are evidence, and what an alarm leads to.
 //!
-//! Reading order: `block` (one second of learners), `erred` (who failed already), `latency` and `absolute` (the
-//! processes that are more than one comparison).
+//! Reading order: `block` (one second of learners), `erred` (who failed already), `bursts` (the seconds that said most), `latency` and `absolute` (the
+//! processes that are more than one comparison), `segments` (who is to blame); `shares` asks another question (8).
 
 mod absolute;
 mod block;
+mod bursts;
 mod erred;
 mod latency;
+mod segments;
+mod shares;
 
 pub use absolute::{Absolute, Fault, Limit, Recent};
-pub use block::{Block, First, Requests, Sight};
+pub use block::{Assigned, Block, Crowd, First, Requests, RequestsBy, Sight};
+pub use bursts::Bursts;
 pub use erred::{Erred, Marks, Minute, PAGE_PLACES, PAGE_WORDS, PLACES, Page};
 pub use latency::{Edge, Latency};
+pub use segments::{Others, Segment, SegmentReading, Segments};
+pub use shares::{MAX_SAMPLED, Sampled, Shares, place_of};
 
+use super::assign::Ceilings;
 use super::condition::Regression;
 use super::name::Arm;
 use super::plan::Plan;
+use super::segments::is_left_out;
 use super::stats::combine::{Part, ln_weighted_sum};
 use super::stats::compare::{self, BlockCounts};
 use super::stats::{MULTIPLIERS, Onset};
 use super::time::{Now, Timestamp};
+use segments::Counted;
 
 /// A single learner's failures are no release fault, whatever their evidence: so many must be counted as failing.
 pub const PROOF_LEARNERS: u64 = 3;
@@ -42,6 +51,7 @@ pub struct Evidence {
     pub client_errors: Track,
     pub latency: Latency,
     pub absolute: Vec<Absolute>,
+    pub segments: Segments,
     /// By request and not by learner: shown, and all there is where nothing identifies learners.
     pub requests: Onset,
 }
@@ -81,51 +91,124 @@ impl Evidence {
                 .into_iter()
                 .map(Absolute::new)
                 .collect(),
+            segments: Segments::new(plan),
             requests: Onset::new(MULTIPLIERS.len()),
         }
     }
 
-    /// Takes in one second: of it what began under `epoch` or later. `limits` are those of the stage that it
-    /// lies in.
-    pub fn add(&mut self, block: &Block, epoch: u64, odds_margin: f64, limits: &[Limit]) {
+    /// Takes in one second: of it what began under `epoch` or later, without the segments whose ceiling is 0. `limits` are
+    /// those of the stage that it lies in.
+    pub fn add(
+        &mut self,
+        block: &Block,
+        epoch: u64,
+        odds_margin: f64,
+        limits: &[Limit],
+        ceilings: &Ceilings,
+    ) {
         let start = block.start;
-        let sights: Vec<&Sight> = block.sights(epoch).collect();
+        let is_in = |sight: &&Sight| match &sight.segment {
+            Some(name) => !is_left_out(ceilings, name),
+            None => true,
+        };
+        let sights: Vec<&Sight> = block.sights(epoch).filter(is_in).collect();
+        let crowd = block.crowd(epoch);
         let on_canary = sights.iter().filter(|sight| sight.arm == Arm::Canary);
         self.blocks += 1;
-        self.learners += on_canary.count() as u64;
+        self.learners += on_canary.count() as u64 + crowd.learners[Arm::Canary.index()];
         // Who failed before this block, so before the errors' process marks who fails in it.
-        self.errors.erred.turn(start);
-        for absolute in &mut self.absolute {
-            if limits.contains(&absolute.limit) {
-                absolute.add(start, &sights, &self.errors.erred);
+        self.turn(start);
+        let places = self.places(&sights);
+        let segments = self.segments.each.len();
+        let counted = |erred: &Erred, failed: &dyn Fn(&Sight) -> bool| {
+            (segments > 0).then(|| Counted::of(&crowd, &sights, &places, segments, erred, failed))
+        };
+        for (place, absolute) in self.absolute.iter_mut().enumerate() {
+            if !limits.contains(&absolute.limit) {
+                continue;
+            }
+            let Limit { fault, p0 } = absolute.limit;
+            let is_judged = absolute.add_beside(&crowd, start, &sights, &self.errors.erred);
+            if is_judged && fault.is_failure() {
+                let failed = |sight: &Sight| fault.of(sight.first) == Some(true);
+                if let Some(counted) = counted(&self.errors.erred, &failed) {
+                    self.segments.add_limit(place, p0, &counted);
+                }
             }
         }
+        if let Some(counted) = counted(&self.errors.erred, &|sight| sight.error) {
+            self.segments.add_errors(odds_margin, &counted);
+        }
+        if let Some(counted) = counted(&self.client_errors.erred, &|sight| sight.client_error) {
+            self.segments.add_client_errors(odds_margin, &counted);
+        }
         self.errors
-            .add(start, &sights, odds_margin, |sight| Some(sight.error));
+            .add_beside(&crowd, start, &sights, odds_margin, |sight| {
+                Some(sight.error)
+            });
         self.client_errors
-            .add(start, &sights, odds_margin, |sight| {
+            .add_beside(&crowd, start, &sights, odds_margin, |sight| {
                 Some(sight.client_error)
             });
-        self.latency.add(start, &sights, odds_margin);
-        self.add_requests(block.requests(epoch), odds_margin);
+        self.latency.add_beside(&crowd, start, &sights, odds_margin);
+        self.add_requests(block.requests(epoch, ceilings), odds_margin);
     }
 
     /// What each process says, in order of `Part::ALL`; those that a plan lacks or that cannot judge yet are
     /// left out.
     pub fn readings(&self) -> Vec<Reading> {
-        let reading = |part: Part| self.reading(part);
-        Part::ALL.into_iter().filter_map(reading).collect()
+        self.readings_but(None)
     }
 
     /// ln (w E) of what a condition names, over every process there is; `-inf` for none.
     pub fn ln_weighted(&self, which: Regression) -> f64 {
-        weighted_sum(which, self.readings().into_iter())
+        self.ln_weighted_but(which, None)
+    }
+
+    /// The same without the segment at this place.
+    pub fn ln_weighted_but(&self, which: Regression, segment: Option<usize>) -> f64 {
+        weighted_sum(which, self.readings_but(segment).into_iter())
     }
 
     /// The same over those processes alone that enough learners failed in: what an alarm needs.
     pub fn ln_proven(&self, which: Regression) -> f64 {
+        self.ln_proven_but(which, None)
+    }
+
+    /// The same without the segment at this place: what would be left of an alarm if it were left out.
+    pub fn ln_proven_but(&self, which: Regression, segment: Option<usize>) -> f64 {
         let proven = |reading: &Reading| reading.failing_learners >= PROOF_LEARNERS;
-        weighted_sum(which, self.readings().into_iter().filter(proven))
+        let readings = self.readings_but(segment).into_iter();
+        let whole = readings.filter(|reading| reading.part != Part::Segments);
+        let segments = self.segments.together(segment, true);
+        weighted_sum(
+            which,
+            whole
+                .map(|reading| self.without_bursts(reading))
+                .filter(proven)
+                .chain(segments),
+        )
+    }
+
+    // Slowness without the seconds that said most: see `bursts`.
+    fn without_bursts(&self, reading: Reading) -> Reading {
+        let bursts = match reading.part {
+            Part::Latency => self.latency.bursts,
+            Part::Absolute => self.bursts_of_limits(),
+            Part::Errors | Part::ClientErrors | Part::Segments => return reading,
+        };
+        Reading {
+            ln_e: bursts.ln_without(reading.ln_e),
+            ..reading
+        }
+    }
+
+    // Of the limit that says most, where it is one of latency.
+    fn bursts_of_limits(&self) -> Bursts {
+        let onsets: Vec<&Onset> = self.absolute.iter().map(|one| &one.onset).collect();
+        let strongest = strongest_of(&onsets).and_then(|(place, _)| self.absolute.get(place));
+        let slow = strongest.filter(|limit| !limit.limit.fault.is_failure());
+        slow.map(|limit| limit.bursts).unwrap_or_default()
     }
 
     /// The process that says most of those that a condition names.
@@ -149,47 +232,79 @@ impl Evidence {
         Part::Errors.ln_weighted(self.requests.ln_e())
     }
 
-    fn reading(&self, part: Part) -> Option<Reading> {
+    fn turn(&mut self, start: Timestamp) {
+        if self.errors.erred.turn(start) {
+            self.segments.begin_errors_epoch();
+        }
+        if self.client_errors.erred.turn(start) {
+            self.segments.begin_client_errors_epoch();
+        }
+    }
+
+    // Of everybody, or of everybody but one segment.
+    fn readings_but(&self, segment: Option<usize>) -> Vec<Reading> {
+        let reading = |part: Part| self.reading(part, segment);
+        Part::ALL.into_iter().filter_map(reading).collect()
+    }
+
+    fn reading(&self, part: Part, but: Option<usize>) -> Option<Reading> {
         let of = |onset: &Onset, ln_e: f64, failing_learners: u64| Reading {
             part,
             ln_e,
             failing_learners,
             blocks: onset.t,
         };
-        let of_track =
-            |track: &Track| of(&track.onset, track.ln_e(), track.erred.failing_learners());
+        let of_track = |track: &Track, others: Option<&Others>| match others {
+            Some(Others { onset, failing }) => {
+                let left = track
+                    .erred
+                    .failing_learners()
+                    .saturating_sub(failing.iter().sum());
+                of(onset, onset.ln_e(), left)
+            }
+            None => of(&track.onset, track.ln_e(), track.erred.failing_learners()),
+        };
+        let segment = but.and_then(|place| self.segments.each.get(place));
         match part {
-            Part::Errors => Some(of_track(&self.errors)),
-            Part::ClientErrors => Some(of_track(&self.client_errors)),
+            Part::Errors => Some(of_track(&self.errors, segment.map(|one| &one.errors))),
+            Part::ClientErrors => Some(of_track(
+                &self.client_errors,
+                segment.map(|one| &one.client_errors),
+            )),
             Part::Latency => {
                 let (ln_e, strongest) = (self.latency.ln_e()?, self.latency.strongest()?);
                 let track = &strongest.track;
                 Some(of(&track.onset, ln_e, track.erred.failing_learners()))
             }
             Part::Absolute => {
-                let ln_es: Vec<f64> = self.absolute.iter().map(|one| one.onset.ln_e()).collect();
-                let strongest = self.strongest_limit()?;
-                let erred = match strongest.limit.fault {
-                    Fault::Error | Fault::Unavailable => &self.errors.erred,
-                    Fault::Slower(_) => &strongest.erred,
+                let onsets = self.limits_but(segment);
+                let ln_es: Vec<f64> = onsets.iter().map(|onset| onset.ln_e()).collect();
+                let (place, strongest) = strongest_of(&onsets)?;
+                let limit = self.absolute.get(place)?;
+                let failing = match limit.limit.fault.is_failure() {
+                    true => self.reading(Part::Errors, but)?.failing_learners,
+                    false => limit.erred.failing_learners(),
                 };
-                let ln_e = super::stats::combine::ln_mean(&ln_es);
-                Some(of(&strongest.onset, ln_e, erred.failing_learners()))
+                Some(of(
+                    strongest,
+                    super::stats::combine::ln_mean(&ln_es),
+                    failing,
+                ))
             }
-            Part::Segments => None,
+            Part::Segments => self.segments.together(but, false),
         }
     }
 
-    fn strongest_limit(&self) -> Option<&Absolute> {
-        let mut limits = self.absolute.iter();
-        let first = limits.next()?;
-        Some(limits.fold(first, |most, one| {
-            if one.onset.ln_e() > most.onset.ln_e() {
-                one
-            } else {
-                most
-            }
-        }))
+    fn limits_but<'a>(&'a self, segment: Option<&'a Segment>) -> Vec<&'a Onset> {
+        let limits = self.absolute.iter().enumerate();
+        limits
+            .map(|(place, limit)| match segment {
+                Some(segment) if limit.limit.fault.is_failure() => {
+                    segment.absolute.get(place).unwrap_or(&limit.onset)
+                }
+                Some(_) | None => &limit.onset,
+            })
+            .collect()
     }
 
     fn add_requests(&mut self, requests: [Requests; 2], odds_margin: f64) {
@@ -220,15 +335,18 @@ impl Track {
         self.onset.ln_e()
     }
 
-    fn add(
+    fn add_beside(
         &mut self,
+        crowd: &Crowd,
         start: Timestamp,
         sights: &[&Sight],
         odds_margin: f64,
         failed: impl Fn(&Sight) -> Option<bool>,
     ) {
         self.erred.turn(start);
-        let counts = self.erred.count(sights.iter().copied(), failed);
+        let counts = self
+            .erred
+            .count_beside(crowd, sights.iter().copied(), failed);
         if let Some(ln_lrs) = compare::ln_lrs(odds_margin, counts) {
             self.onset.add(&ln_lrs);
         }
@@ -247,6 +365,19 @@ impl Reading {
     pub fn ln_weighted(&self) -> f64 {
         self.part.ln_weighted(self.ln_e)
     }
+}
+
+// The onset that says most, with its place; the first of equal ones.
+fn strongest_of<'a>(onsets: &[&'a Onset]) -> Option<(usize, &'a Onset)> {
+    let mut each = onsets.iter().copied().enumerate();
+    let first = each.next()?;
+    Some(each.fold(first, |most, one| {
+        if one.1.ln_e() > most.1.ln_e() {
+            one
+        } else {
+            most
+        }
+    }))
 }
 
 fn weighted_sum(which: Regression, readings: impl Iterator<Item = Reading>) -> f64 {

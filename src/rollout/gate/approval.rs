@@ -9,7 +9,8 @@ use super::effect::{Effect, EventKind, Refusal};
 use super::emit::Author;
 use super::input::{EventId, Say};
 use super::snapshot::{Approval, Ask};
-use super::state::{Cause, Phase, Verb};
+use super::state::{Cause, Phase};
+use super::transitions::Verb;
 use crate::rollout::name::RoleName;
 use crate::rollout::plan::{OnSuccess, Stage};
 use crate::rollout::time::{Now, format_duration};
@@ -32,6 +33,7 @@ impl Gate {
         out: &mut Vec<Effect>,
     ) {
         let roles = self.missing_roles();
+        let confidence = self.confidence_of_step(&evaluations);
         let event = EventId(self.state.last_event.0 + 1);
         self.state.phase = Phase::AwaitingApproval;
         let Some(run) = &mut self.state.run else {
@@ -47,7 +49,11 @@ impl Gate {
                 .take()
                 .map_or_else(Vec::new, |ask| ask.approvals),
         });
-        let kind = EventKind::ApprovalAsked { roles, evaluations };
+        let kind = EventKind::ApprovalAsked {
+            roles,
+            evaluations,
+            confidence,
+        };
         self.tell(now, Author::GATE, kind, out);
     }
 

@@ -1,4 +1,4 @@
-//! Ceilings of segments: set and lifted by a person, put to 0 by a trigger `per segment`.
+//! Ceilings of segments: set and lifted by a person, put to 0 by a trigger `per segment` or an alarm of the evidence.
 //!
 //! Lower is a retreat and in force at once; higher is a step towards canary and waits for the disk. A segment at a
 //! ceiling of 0 is left out of every comparison, on both arms. Never judges a condition.
@@ -14,7 +14,8 @@ use super::proof::Tally;
 use super::retreat::Retreat;
 use super::segments::listed;
 use super::snapshot::{Breach, Raise};
-use super::state::{Cause, Verb};
+use super::state::Cause;
+use super::transitions::Verb;
 use crate::rollout::plan::Plan;
 use crate::rollout::segments::{MAX_SEGMENT_LEN, is_left_out};
 use crate::rollout::time::Now;
@@ -73,11 +74,12 @@ impl Gate {
         self.move_ceiling(now, author, (segment, Weight::FULL), kind, out)
     }
 
-    /// Takes one segment off canary because of its own trigger; everybody, where too many failed already.
+    /// Takes one segment off canary because of its own trigger, or because an alarm is its doing (then `why` says so);
+    /// everybody, where too many failed already.
     pub(super) fn lower_segment(
         &mut self,
         now: Now,
-        segment: &Arc<str>,
+        (segment, why): (&Arc<str>, &str),
         breach: &Breach,
         out: &mut Vec<Effect>,
     ) {
@@ -116,14 +118,19 @@ impl Gate {
         };
         self.lower(segment, Weight::ZERO);
         self.publish(out);
+        self.begin_shares();
         self.leave_out(now, segment);
         if let Some(run) = &mut self.state.run {
             run.failed_segments.insert(Arc::clone(segment), condition);
         }
         // What is told of a step that waits must not come before the disk has it.
+        let author = Author {
+            reason: why,
+            ..Author::GATE
+        };
         match self.state.awaiting {
-            Some(_) => self.tell(now, Author::GATE, kind, out),
-            None => self.tell_now(now, Author::GATE, kind, out),
+            Some(_) => self.tell(now, author, kind, out),
+            None => self.tell_now(now, author, kind, out),
         }
     }
 
@@ -227,6 +234,7 @@ impl Gate {
             self.refuse_without_store(Verb::SetCeiling)?;
         }
         if self.state.phase.is_in_a_run() {
+            self.renew_evidence(now, author, out);
             let why = match ceiling {
                 Weight::FULL => format!("the ceiling of segment {segment} was lifted by hand"),
                 ceiling => format!("the ceiling of segment {segment} was set to {ceiling} by hand"),
@@ -235,6 +243,9 @@ impl Gate {
         }
         if let Some(run) = &mut self.state.run {
             run.failed_segments.remove(segment);
+            if ceiling.is_zero() {
+                run.evidence.leave_out(segment);
+            }
         }
         if up {
             self.raise(segment, ceiling);
@@ -273,6 +284,7 @@ impl Gate {
         if let Some(run) = &mut self.state.run {
             run.stage.totals.leave_out(segment);
             run.stage.interval.leave_out(segment);
+            run.evidence.leave_out(segment);
         }
         let breaches = std::mem::take(&mut self.state.watch.breaches);
         let kept = breaches

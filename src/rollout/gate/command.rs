@@ -11,8 +11,9 @@ use super::input::{Action, Command};
 use super::retreat::Retreat;
 use super::snapshot::{Progress, Run};
 use super::stage::whole_seconds;
-use super::state::{Cause, Phase, Verb, WaitsFor};
+use super::state::{Cause, Phase, WaitsFor};
 use super::status::Incident;
+use super::transitions::Verb;
 use crate::rollout::evidence::Evidence;
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
@@ -118,10 +119,12 @@ impl Gate {
         let stages = plan.stages.len();
         let start_at = plan.stage(0).and_then(|stage| stage.schedule.start_at);
         self.forget_hooks();
+        self.state.recovery = None;
         self.state.runs += 1;
         self.take_over(None);
         let failed_before = self.failed_segments();
         self.state.run = Some(Run {
+            confidence: None,
             version: plan.version.clone(),
             evidence: Evidence::new(now, &plan),
             plan,
@@ -171,6 +174,7 @@ impl Gate {
             run.stage.begin_figures(open);
         }
         self.begin_windows(now);
+        self.begin_shares();
         self.renew_evidence(now, author, out);
         self.take_over(None);
         self.go_on(now, author, out);
@@ -395,6 +399,7 @@ impl Gate {
         };
         Arc::make_mut(&mut self.state.split.pins).insert(learner, arm);
         self.publish(out);
+        self.begin_shares();
         self.renew_evidence(now, author, out);
         self.tell(now, author, kind, out);
         Ok(())
@@ -416,6 +421,7 @@ impl Gate {
         }
         Arc::make_mut(pins).remove(learner);
         self.publish(out);
+        self.begin_shares();
         self.tell(
             now,
             author,
@@ -505,7 +511,10 @@ impl Gate {
         if self.state.phase == Phase::Scheduled {
             self.watch_anew(now);
         } else {
+            // Whoever stands on which arm stays there.
+            let shares = self.state.watch.shares;
             self.put_in_force(now, self.state.split.weight, out);
+            self.state.watch.shares = shares;
         }
         self.tell(now, author, EventKind::CanaryReplaced { what }, out);
         Ok(())

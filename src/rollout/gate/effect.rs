@@ -5,7 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::confidence::Confidence;
 use super::input::EventId;
+use super::recovery::Recovered;
 use super::rehearsal::Rehearsed;
 use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::assign::Split;
@@ -168,11 +170,13 @@ pub enum EventKind {
         from: StageName,
         to: StageName,
         evaluations: Vec<Evaluation>,
+        confidence: Option<Confidence>,
         forced: bool,
     },
     /// The last stage passed.
     Completed {
         evaluations: Vec<Evaluation>,
+        confidence: Option<Confidence>,
         forced: bool,
     },
     /// The stage ran out undecided and goes on, at most until `until` of stage time.
@@ -184,6 +188,8 @@ pub enum EventKind {
     Held {
         cause: Cause,
         evaluations: Vec<Evaluation>,
+        /// Of a hold that criteria led to.
+        confidence: Option<Confidence>,
     },
     /// One cause of a hold ended by itself or by a command; the last one to go resumes the stage.
     CauseEnded {
@@ -199,7 +205,13 @@ pub enum EventKind {
         from: Weight,
         breached_since: Option<Now>,
         evaluations: Vec<Evaluation>,
+        /// `None` where a person took it down.
+        confidence: Option<Confidence>,
     },
+    /// After a rollback: baseline's health, errors and latency are back, and every step has its time.
+    Recovered(Recovered),
+    /// They are not, and somebody has to look.
+    NotRecovered(Recovered),
     Aborted {
         from: Weight,
     },
@@ -275,6 +287,7 @@ pub enum EventKind {
     ApprovalAsked {
         roles: Vec<RoleName>,
         evaluations: Vec<Evaluation>,
+        confidence: Option<Confidence>,
     },
     /// One role said yes to what was asked by the event `asked`, with the figures as they stood then.
     Approved {
@@ -302,6 +315,14 @@ pub enum EventKind {
     LevelBegan {
         level: String,
         report: Option<Duration>,
+    },
+    /// A day of the stabilization began, and with it evidence at this day's alpha; with how the day before was judged.
+    DayBegan {
+        /// 1 for the first.
+        day: u64,
+        days: u64,
+        alpha: f64,
+        evaluations: Vec<Evaluation>,
     },
     /// A day failed what the stabilization requires: it begins anew.
     StabilizationRestarted {

@@ -3,12 +3,15 @@
 //! Owns the evidence column of gate.md's table of what resets what. An alarm is a breach like any other
 //! trigger's: `watch` finds it and `retreat` acts on it.
 
+use std::sync::Arc;
+
 use super::Gate;
 use super::effect::{Effect, EventKind};
 use super::emit::Author;
 use super::input::Observed;
+use super::shares::SharesStatus;
 use crate::rollout::condition::Regression;
-use crate::rollout::evidence::{Evidence, Limit, PROOF_LEARNERS, Reading};
+use crate::rollout::evidence::{Evidence, Limit, PROOF_LEARNERS, Reading, SegmentReading};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{Mode, Plan};
 use crate::rollout::stats::combine::{Part, ln_limit};
@@ -30,10 +33,30 @@ pub struct EvidenceStatus {
     /// Seconds taken in.
     pub blocks: u64,
     pub processes: Vec<Reading>,
+    pub segments: Vec<SegmentStatus>,
+    /// `None` while nobody is split.
+    pub shares: Option<SharesStatus>,
     /// By request, of errors; never rolls back.
     pub ln_weighted_by_request: f64,
     /// No request of canary carried a learner's id.
     pub by_request_alone: bool,
+}
+
+/// The evidence of one segment, beside that of everybody else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SegmentStatus {
+    pub reading: SegmentReading,
+    /// What ln of the weighted sum would be without it.
+    pub ln_weighted_without: f64,
+    /// e-BH names it.
+    pub named: bool,
+}
+
+/// A segment that an alarm is the doing of, and why, in a sentence.
+#[derive(Clone, Debug)]
+pub(super) struct Guilty {
+    pub(super) segment: Arc<str>,
+    pub(super) why: String,
 }
 
 impl Gate {
@@ -58,9 +81,34 @@ impl Gate {
         let limits = run.plan.stages.get(stage).map(Limit::of_stage);
         let limits = limits.unwrap_or_default();
         let odds_margin = run.plan.gate.evidence.odds_margin;
+        let ceilings = &self.state.split.ceilings;
         for block in blocks {
-            run.evidence.add(block, epoch, odds_margin, &limits);
+            run.evidence
+                .add(block, epoch, odds_margin, &limits, ceilings);
         }
+    }
+
+    /// The segment that an alarm is the doing of: the worst of those that e-BH names, if without it the rest is not even
+    /// half the way to an alarm (in ln; a regression of everybody that chance gave mostly to one segment leaves more than
+    /// that). Otherwise everybody's.
+    pub(super) fn guilty_segment(&self, which: Regression) -> Option<Guilty> {
+        let (evidence, limit) = self.evidence()?;
+        let alpha = self.alpha()?;
+        let place = *evidence.segments.named(alpha).first()?;
+        let without = evidence.ln_proven_but(which, Some(place));
+        if without >= limit / 2.0 || by_request_alone(evidence, which) {
+            return None;
+        }
+        let segment = evidence.segments.each.get(place)?;
+        Some(Guilty {
+            segment: Arc::clone(&segment.name),
+            why: format!(
+                "{} alone is to blame: ln E of its own errors is {:.2}; without it ln(w E) is {without:.2}, \
+                 the limit is {limit:.2}",
+                segment.name,
+                segment.own.ln_e()
+            ),
+        })
     }
 
     /// Whether what a regression condition names is at its limit; `None` before anything was taken in. Where
@@ -115,6 +163,10 @@ impl Gate {
         let failing = strongest.failing_learners;
         evaluation.figure = Some(figure);
         evaluation.learners = Some(failing);
+        if let (Verdict::Fail, Some(guilty)) = (evaluation.verdict, self.guilty_segment(which)) {
+            evaluation.segment = Some(guilty.segment);
+            evaluation.note = guilty.why;
+        }
         if figure >= limit && evaluation.verdict == Verdict::Pass {
             evaluation.note = format!("{failing} of {PROOF_LEARNERS} failing learners");
         }
@@ -161,7 +213,7 @@ impl Gate {
     pub(super) fn evidence_status(&self) -> Option<EvidenceStatus> {
         let (evidence, ln_limit) = self.evidence()?;
         Some(EvidenceStatus {
-            alpha: self.plan()?.gate.evidence.alpha,
+            alpha: self.alpha()?,
             ln_limit,
             ln_weighted: evidence.ln_weighted(Regression::Any),
             alarm: self.regression_truth(Regression::Any) == Some(true),
@@ -169,14 +221,42 @@ impl Gate {
             restarts: evidence.restarts,
             blocks: evidence.blocks,
             processes: evidence.readings(),
+            segments: self.segment_evidence(evidence),
+            shares: self.shares_status(),
             ln_weighted_by_request: evidence.ln_by_request(),
             by_request_alone: by_request_alone(evidence, Regression::Any),
         })
     }
 
+    fn segment_evidence(&self, evidence: &Evidence) -> Vec<SegmentStatus> {
+        let alpha = self.alpha().unwrap_or(0.0);
+        let named = evidence.segments.named(alpha);
+        let one = |reading: SegmentReading| {
+            let place = evidence.segments.place(&reading.segment)?;
+            Some(SegmentStatus {
+                ln_weighted_without: evidence.ln_weighted_but(Regression::Any, Some(place)),
+                named: named.contains(&place),
+                reading,
+            })
+        };
+        let readings = evidence.segments.readings().into_iter();
+        readings.filter_map(one).collect()
+    }
+
+    /// The chance of a false alarm that the present stretch of evidence may spend: the rollout's, and in the
+    /// stabilization for each day its part of as much again.
+    pub(super) fn alpha(&self) -> Option<f64> {
+        let run = self.state.run.as_ref()?;
+        let alpha = run.plan.gate.evidence.alpha;
+        match run.plan.settles_at(run.stage.index) {
+            true => Some(alpha / run.plan.days() as f64),
+            false => Some(alpha),
+        }
+    }
+
     fn evidence(&self) -> Option<(&Evidence, f64)> {
         let run = self.state.run.as_ref()?;
-        Some((&run.evidence, ln_limit(run.plan.gate.evidence.alpha)))
+        Some((&run.evidence, ln_limit(self.alpha()?)))
     }
 }
 

@@ -7,7 +7,7 @@ use super::command::Answer;
 use super::effect::{Effect, EventKind, Refusal};
 use super::emit::Author;
 use super::snapshot::Freeze;
-use super::state::Verb;
+use super::transitions::Verb;
 use crate::rollout::time::{Now, WallTime};
 use crate::rollout::weight::Weight;
 

@@ -66,7 +66,25 @@ impl Gate {
             by: author.by,
             reason,
         };
-        self.tell(now, author, EventKind::Held { cause, evaluations }, out);
+        let confidence = match cause {
+            Cause::Criteria | Cause::NoData => self.confidence_of_hold(&evaluations),
+            Cause::Outage
+            | Cause::NoBaseline
+            | Cause::Condition
+            | Cause::Alarm
+            | Cause::Manual
+            | Cause::Operator
+            | Cause::Store
+            | Cause::Srm
+            | Cause::Hook
+            | Cause::Rejected => None,
+        };
+        let kind = EventKind::Held {
+            cause,
+            evaluations,
+            confidence,
+        };
+        self.tell(now, author, kind, out);
     }
 
     /// A hold that the gate finds by itself, once per cause, with every evaluation. In `paused` and

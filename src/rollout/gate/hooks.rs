@@ -307,6 +307,7 @@ impl Gate {
     fn end_hook(&mut self, now: Now, at: usize, ending: HookEnding, out: &mut Vec<Effect>) {
         let task = self.state.hooks.tasks.remove(at);
         let (outcome, why) = (ending.outcome, ending.why.clone());
+        self.note_rollback_hook(now, &task, outcome);
         self.tell_end(now, &task, ending, out);
         let passed = match outcome {
             HookOutcome::Passed | HookOutcome::Skipped => true,

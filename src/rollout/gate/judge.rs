@@ -277,10 +277,13 @@ impl Gate {
             let seen = progress.interval.counts(Arm::Canary).counted;
             if evaluation.verdict == Verdict::Pass && progress.time >= stage.duration {
                 evaluation.verdict = Verdict::Unproven;
-                evaluation.note = format!(
-                    "the last interval has {seen} of {} requests",
-                    stage.min_requests
-                );
+                evaluation.note = match seen < stage.min_requests {
+                    true => format!(
+                        "the last interval has {seen} of {} requests",
+                        stage.min_requests
+                    ),
+                    false => "the last interval cannot be judged yet".to_owned(),
+                };
             }
         }
     }

@@ -3,14 +3,16 @@
 //! `handle(now, Input) -> Vec<Effect>`: no I/O, no clock, no dice. The caller carries the effects out
 //! in their order, and gives the time. `snapshot` and `restore` let it survive its own process.
 //!
-//! Reading order: `state` (phases, the table of commands), `input`, `effect`, `snapshot` (all it
-//! remembers), then `command` and `tick` (what comes in), `watch` (triggers; `proof` and `evidence` say what proves them), `stage` (the way to the
-//! next stage), `passage`, `approval`, `freeze` and `settle` (what people and the calendar have to say about it),
-//! `retreat`, `hold` and `ceilings` (the ways out), `remind`, `emit` (the order of effects), `status`.
+//! Reading order: `state` (phases, causes), `transitions` (the table of commands), `input`, `effect`, `snapshot` (all it
+//! remembers), then `command` and `tick` (what comes in), `watch` (triggers; `proof` and `evidence` say what proves them, `confidence` how sure a
+//! decision is), `stage` (the way to the next stage), `shares` (whether learners stand where the weight says), `passage`, `approval`, `freeze` and
+//! `settle` (what people and the calendar have to say about it), `retreat`, `hold` and `ceilings` (the ways out), `recovery` (what follows a
+//! rollback), `remind`, `emit` (the order of effects), `status`.
 
 mod approval;
 mod ceilings;
 mod command;
+mod confidence;
 mod effect;
 mod emit;
 mod evidence;
@@ -24,38 +26,46 @@ mod outside;
 mod passage;
 mod people;
 mod proof;
+mod recovery;
 mod rehearsal;
 mod remind;
 mod retreat;
 mod segments;
 mod settle;
+mod shares;
 mod snapshot;
 mod stage;
 mod state;
 mod status;
 mod tick;
+mod transitions;
 mod watch;
 
 use std::time::Duration;
 
+pub use confidence::{Confidence, Level, SUPPOSED_RATE, Sensitivity};
 pub use effect::{
     Effect, Event, EventKind, HookEnding, HookName, HookOrder, HookOutcome, Refusal, RollbackCause,
 };
-pub use evidence::{EvidenceStatus, process_name};
+pub use evidence::{EvidenceStatus, SegmentStatus, process_name};
 pub use hooks::{HookBook, HookState, HookTask, StepByHand};
 pub use input::{Action, Command, EventId, HookEnd, Input, Observed, PoolHealth, Say};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};
 pub use people::{ApprovalStatus, People};
+pub use recovery::{EndedHook, Recovered, Recovery, RecoveryStep};
 pub use rehearsal::{Rehearsal, Rehearsed};
+pub use shares::SharesStatus;
 pub use snapshot::{
     Approval, Ask, Awaiting, Breach, Decided, Freeze, HeldFor, Progress, Raise, Reminder, Run,
     Snapshot, Watch,
 };
-pub use state::{Cause, Phase, Rule, TRANSITIONS, Verb, WaitsFor};
+pub use state::{Cause, Phase, WaitsFor};
 pub use status::{ArmFigures, HoldCause, Incident, SegmentFigures, Status};
+pub use transitions::{Rule, TRANSITIONS, Verb};
 
 use super::assign::Split;
 use super::condition::Condition;
+use super::evidence::Sampled;
 use super::name::StageName;
 use super::plan::{DEFAULT_OVER, Plan};
 use super::slot::Slot;
@@ -76,6 +86,8 @@ pub struct Gate {
     state: Snapshot,
     /// The recent slots, without what was before the present split.
     window: Window,
+    /// Who is in the counts of learners per arm. Not remembered: `Shares` goes on without them.
+    sampled: Sampled,
     /// Events that may be told once the step they wait for is on disk.
     withheld: Vec<Event>,
     /// Why nothing may be done: the store could not be read.
@@ -152,6 +164,12 @@ impl Gate {
         (gate, out)
     }
 
+    /// A gate as it stood between two inputs, for a replay: nothing is published or told. Its windows are empty, as they
+    /// are when a run begins.
+    pub fn as_it_stood(snapshot: Snapshot) -> Self {
+        Self::with(snapshot)
+    }
+
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut out = Vec::new();
         match input {
@@ -184,9 +202,31 @@ impl Gate {
         self.state.phase
     }
 
+    /// Whether no step waits for the disk, no rehearsal for its end, no hook for its turn or its end, and a rollback is
+    /// followed no more.
+    pub fn is_settled(&self) -> bool {
+        let state = &self.state;
+        state.awaiting.is_none()
+            && state.raises.is_empty()
+            && self.withheld.is_empty()
+            && state.rehearsal.is_none()
+            && state.hooks.tasks.is_empty()
+            && state.recovery.is_none()
+    }
+
     /// The stage of the present or last run.
     pub fn stage(&self) -> Option<&StageName> {
         self.present_stage().map(|stage| &stage.name)
+    }
+
+    /// Place of the stage of the present or last run.
+    pub fn stage_index(&self) -> Option<usize> {
+        self.state.run.as_ref().map(|run| run.stage.index)
+    }
+
+    /// Whether a step towards canary waits for its event to be on disk.
+    pub fn awaits_store(&self) -> bool {
+        self.state.awaiting.is_some()
     }
 
     /// The split that is in force.
@@ -224,6 +264,7 @@ impl Gate {
         Self {
             state,
             window: Window::default(),
+            sampled: Sampled::default(),
             withheld: Vec::new(),
             unusable: None,
             default_tripwire: Condition::parse(judge::DEFAULT_TRIPWIRE).ok(),

@@ -142,7 +142,7 @@ impl Gate {
         }
         // A breach begins with a window that was half well, so a young one is judged by its window as well.
         let mut counts = vec![breach.tally()];
-        if breach.lasted < condition.over.unwrap_or(DEFAULT_OVER) {
+        if breach.stands() < condition.over.unwrap_or(DEFAULT_OVER) {
             counts.push(bound.tally(condition.arm(), &view));
         }
         if !counts.iter().any(|tally| tally.is_no_chance(bound.allowed)) {
@@ -151,18 +151,23 @@ impl Gate {
                 "{wrong} of {seen} on the wrong side may be chance under the limit"
             ));
         }
-        let lone = names_learners(condition.metric) && !holds_without_worst(condition, view, bound);
-        lone.then(|| "without its worst learner the limit is kept".to_owned())
+        match names_learners(condition.metric) {
+            true => one_learners_doing(condition.arm(), &view, bound),
+            false => None,
+        }
     }
 }
 
 // Only his failures are known by learner, so his other requests stay in and speak for the canary.
-fn holds_without_worst(condition: &Condition, view: View<'_>, bound: Bound) -> bool {
-    let arm = condition.arm();
-    let worst = view.most_failures(arm);
-    let Tally { wrong, seen } = bound.tally(arm, &view);
-    let (wrong, seen) = (wrong.saturating_sub(worst), seen.saturating_sub(worst));
-    seen > 0 && wrong as f64 > bound.allowed * seen as f64
+fn one_learners_doing(arm: Arm, view: &View<'_>, bound: Bound) -> Option<String> {
+    let worst = view.most_failures(arm).unwrap_or(0);
+    let Tally { wrong, seen } = bound.tally(arm, view);
+    let (rest, others) = (wrong.saturating_sub(worst), seen.saturating_sub(worst));
+    let holds = others > 0 && rest as f64 > bound.allowed * others as f64;
+    (!holds).then(|| {
+        let worst = worst.min(wrong);
+        format!("one learner caused {worst} of {wrong} failures, and without him the limit is kept")
+    })
 }
 
 // A business figure takes the weight down only when its whole interval lies on the limit's side of 0 (gate.md,

@@ -2,11 +2,13 @@
 //!
 //! Owns where a retreat goes and when it must wait. Never judges a condition.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
 use super::effect::{Effect, EventKind, RollbackCause};
 use super::emit::Author;
+use super::evidence::Guilty;
 use super::input::EventId;
 use super::snapshot::{Breach, Decided};
 use super::state::{Cause, Phase};
@@ -32,9 +34,10 @@ impl Gate {
     /// Acts on a trigger that is breached for its time and proven.
     pub(super) fn act(&mut self, now: Now, breach: &Breach, out: &mut Vec<Effect>) {
         let cause = self.cause_of(breach);
+        let lowered = self.lowered_by(breach);
         if self.baseline_usable() == 0 {
             // A segment's trigger stays breached, and acts when there is somewhere to go.
-            if breach.segment.is_none() {
+            if lowered.is_none() {
                 self.state.decided = Some(Decided {
                     cause,
                     breached_since: breach.since,
@@ -43,8 +46,8 @@ impl Gate {
             self.wait_for_baseline(now, breach, out);
         } else if breach.shared_since.is_some() && !self.goes_back_in_an_outage(now, breach) {
             self.hold_in_an_outage(now, breach, out);
-        } else if let Some(segment) = &breach.segment {
-            self.lower_segment(now, segment, breach, out);
+        } else if let Some(Guilty { segment, why }) = &lowered {
+            self.lower_segment(now, (segment, why), breach, out);
         } else {
             let evaluations = self.judge_all(now);
             let retreat = Retreat {
@@ -54,6 +57,18 @@ impl Gate {
             };
             self.retreat(now, Author::GATE, retreat, out);
         }
+    }
+
+    // The segment that a breach takes off canary: its own, or the one that an alarm on everybody is the doing of.
+    fn lowered_by(&self, breach: &Breach) -> Option<Guilty> {
+        let own = breach.segment.as_ref().map(|segment| Guilty {
+            segment: Arc::clone(segment),
+            why: String::new(),
+        });
+        own.or_else(|| {
+            let condition = self.condition(breach.purpose, breach.index)?;
+            self.guilty_segment(condition.regression()?)
+        })
     }
 
     /// Waits for what both arms break together to be over.
@@ -105,6 +120,8 @@ impl Gate {
         out: &mut Vec<Effect>,
     ) {
         let from = self.state.split.weight;
+        self.begin_recovery(now, retreat.breached_since);
+        let confidence = self.confidence_of_retreat(&retreat.cause, &retreat.evaluations);
         if let Some(run) = self
             .state
             .run
@@ -141,6 +158,7 @@ impl Gate {
             from,
             breached_since: retreat.breached_since,
             evaluations: retreat.evaluations,
+            confidence,
         };
         self.step_down(now, Weight::ZERO, author, kind, out);
     }
@@ -203,11 +221,13 @@ impl Gate {
         self.state.phase = Phase::Held;
         self.forget_passage();
         let evaluations = retreat.evaluations.clone();
+        let confidence = self.confidence_of_retreat(&retreat.cause, &evaluations);
         let kind = EventKind::RolledBack {
             cause: retreat.cause,
             from,
             breached_since: retreat.breached_since,
             evaluations: retreat.evaluations,
+            confidence,
         };
         self.step_down(now, weight, author, kind, out);
         self.renew_evidence(now, author, out);

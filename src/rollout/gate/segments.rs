@@ -19,6 +19,8 @@ const NAMED: usize = 5;
 /// How bad a segment stands, for the choice of the one to show.
 struct Rank {
     fails: bool,
+    /// A criterion that is missed beyond doubt goes before one that is missed by more.
+    proven: bool,
     /// Of the breach that would act first.
     breached: Duration,
     /// Any number that grows as the figure goes to the wrong side.
@@ -117,7 +119,7 @@ impl Gate {
         condition: &Condition,
         breach: &Breach,
     ) {
-        evaluation.breached_for = Some(breach.lasted);
+        evaluation.breached_for = Some(breach.stands());
         if names_learners(condition.metric) {
             evaluation.learners = Some(breach.learners.len() as u64);
         }
@@ -154,15 +156,18 @@ impl Rank {
         } else {
             figure
         };
+        let fails = truth != (purpose == Purpose::Advance);
         Self {
-            fails: truth != (purpose == Purpose::Advance),
-            breached: breach.map(|breach| breach.lasted).unwrap_or_default(),
+            fails,
+            proven: fails && purpose == Purpose::Advance && condition.is_proven_unmet(sample),
+            breached: breach.map(|breach| breach.stands()).unwrap_or_default(),
             badness: if above_is_wrong { figure } else { -figure },
         }
     }
 
     fn is_worse_than(&self, other: &Self) -> bool {
-        let by_kind = (self.fails, self.breached).cmp(&(other.fails, other.breached));
+        let kind = |rank: &Self| (rank.fails, rank.proven, rank.breached);
+        let by_kind = kind(self).cmp(&kind(other));
         by_kind.then(self.badness.total_cmp(&other.badness)).is_gt()
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! It runs as the stage after the last one, so that its figures, its triggers and its clock are a stage's. A day that
 //! fails what is required begins the whole anew; a day that cannot be judged goes on into the next.
+//!
+//! Evidence begins anew with each day, at alpha / the number of days: what begins on the last day would have to make up
+//! for two weeks without it else. All days together raise a false alarm with a chance of alpha at most, as the stages
+//! before them did; days that are begun anew spend theirs again, which their event tells.
 
 use super::Gate;
 use super::effect::{Effect, EventKind};
@@ -63,17 +67,41 @@ impl Gate {
         } else if undecided {
             // No data is never a pass.
         } else if !is_last {
-            self.begin_day();
+            self.begin_day(now, evaluations, out);
         } else if self.state.watch.breaches.is_empty() {
             self.pass(now, evaluations, out);
         }
     }
 
-    fn begin_day(&mut self) {
+    /// What was seen before the stabilization was judged by the rollout's alpha; now its days have theirs.
+    pub(super) fn begin_first_day(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.begin_evidence(now);
+        self.tell_day(now, Vec::new(), out);
+    }
+
+    fn begin_day(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
         let open = self.state.incidents.len() as u64;
         if let Some(run) = &mut self.state.run {
             run.stage.begin_figures(open);
         }
+        self.begin_evidence(now);
+        self.tell_day(now, evaluations, out);
+    }
+
+    // With how the day before was judged.
+    fn tell_day(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
+        let (Some(run), Some(alpha)) = (&self.state.run, self.alpha()) else {
+            return;
+        };
+        let (day, days) = (run.plan.day(), run.plan.days());
+        let begun = run.stage.time.as_nanos() / day.as_nanos().max(1);
+        let kind = EventKind::DayBegan {
+            day: u64::try_from(begun).unwrap_or(u64::MAX).saturating_add(1),
+            days,
+            alpha,
+            evaluations,
+        };
+        self.tell(now, Author::GATE, kind, out);
     }
 
     fn begin_days_anew(&mut self, now: Now, evaluations: Vec<Evaluation>, out: &mut Vec<Effect>) {
@@ -87,5 +115,6 @@ impl Gate {
         };
         let kind = EventKind::StabilizationRestarted { after, evaluations };
         self.tell(now, Author::GATE, kind, out);
+        self.begin_first_day(now, out);
     }
 }

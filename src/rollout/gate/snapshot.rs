@@ -7,14 +7,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::confidence::Confidence;
 use super::effect::RollbackCause;
 use super::hooks::HookBook;
 use super::input::{EventId, PoolHealth};
+use super::recovery::Recovery;
 use super::rehearsal::Rehearsal;
 use super::state::{Cause, Phase, WaitsFor};
 use super::status::Incident;
 use crate::rollout::assign::{LearnerHash, Split};
-use crate::rollout::evidence::Evidence;
+use crate::rollout::evidence::{Evidence, Shares};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::RoleName;
 use crate::rollout::outcome::{Outcomes, PastSplit};
@@ -61,6 +63,8 @@ pub struct Snapshot {
     pub stepped_up: Option<Timestamp>,
     /// When a rollback to 0 last began (for `cooldown`).
     pub rolled_back: Option<Now>,
+    /// What follows a rollback, while it is watched.
+    pub recovery: Option<Recovery>,
     /// Why the store cannot write; `None` while it works.
     pub store_fault: Option<String>,
     /// A trigger that was decided while baseline had no usable endpoint.
@@ -148,6 +152,8 @@ pub struct Watch {
     /// When the warm-up ended: what begins before is left out of `advance`, `delta` and latency.
     pub warm_until: Option<Timestamp>,
     pub breaches: Vec<Breach>,
+    /// Learners by arm, since the weight, a ceiling or a pin last changed, or somebody resumed.
+    pub shares: Shares,
 }
 
 /// A hold condition or trigger that is true now, or was at the last tick with data.
@@ -160,7 +166,7 @@ pub struct Breach {
     pub segment: Option<Arc<str>>,
     /// The tick that first found it true.
     pub since: Now,
-    /// Observed time over ticks with data, compared with `for`.
+    /// Observed time over ticks with data in which baseline kept the limit.
     pub lasted: Duration,
     /// Observed time without data since the last tick with data.
     pub without_data: Duration,
@@ -194,7 +200,9 @@ pub struct Run {
     /// Segments lowered by a trigger, with its condition, until a person sets their ceilings.
     pub failed_segments: BTreeMap<Arc<str>, String>,
     pub stage: Progress,
-    /// Over the whole run.
+    /// Of the last decision.
+    pub confidence: Option<Confidence>,
+    /// Over the whole run; in the stabilization of a day.
     pub evidence: Evidence,
     /// Over the whole run, warm-ups included; of segments the counts alone.
     pub totals: Totals,
@@ -275,6 +283,7 @@ impl Snapshot {
             probes: Vec::new(),
             stepped_up: None,
             rolled_back: None,
+            recovery: None,
             store_fault: None,
             decided: None,
             thin_baseline_told: false,
@@ -301,6 +310,7 @@ impl Watch {
             warmed: Duration::ZERO,
             warm_until: None,
             breaches: Vec::new(),
+            shares: Shares::new(epoch),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::retreat::Retreat;
 use super::snapshot::{Decided, Progress, Run};
 use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::name::Arm;
-use crate::rollout::plan::{OnFailure, OnSuccess, Stage};
+use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
 use crate::rollout::time::{Now, format_duration};
 use crate::rollout::verdict::{Evaluation, Purpose, Sample, Verdict};
 use crate::rollout::window::{Measured, Totals};
@@ -57,24 +57,34 @@ impl Gate {
         self.state.causes.clear();
         self.state.decided = None;
         self.state.guarded = true;
-        let Some(run) = &mut self.state.run else {
+        let Some(run) = &self.state.run else {
             return;
         };
         let index = run.stage.index;
-        let (Some(from), Some(to)) = (run.plan.stage(index), run.plan.stage(index + 1)) else {
+        let names = |plan: &Plan| {
+            let name = |index| plan.stage(index).map(|stage| stage.name.clone());
+            name(index).zip(name(index + 1))
+        };
+        let Some((from, to)) = names(&run.plan) else {
             self.complete(now, author, evaluations, forced, out);
             return;
         };
         let kind = EventKind::Advanced {
-            from: from.name.clone(),
-            to: to.name.clone(),
+            from,
+            to,
+            confidence: self.confidence_of_step(&evaluations),
             evaluations,
             forced,
         };
-        run.stage = Progress::new(index + 1);
+        if let Some(run) = &mut self.state.run {
+            run.stage = Progress::new(index + 1);
+        }
         self.state.phase = self.phase_of_stage();
         self.queue_after_hooks(index);
         self.step_to(now, self.stage_weight(), author, kind, out);
+        if self.state.phase == Phase::Stabilizing {
+            self.begin_first_day(now, out);
+        }
     }
 
     /// What keeps the stage from passing now, each as a sentence with numbers.
@@ -126,7 +136,7 @@ impl Gate {
             Some(format!(
                 "{condition} is breached{} for {}",
                 breach.place(),
-                whole_seconds(breach.lasted)
+                whole_seconds(breach.stands())
             ))
         });
         shown.collect()
@@ -229,7 +239,8 @@ impl Gate {
         let is = |verdict: Verdict| {
             move |(_, evaluation): &(usize, Evaluation)| evaluation.verdict == verdict
         };
-        if judged.iter().any(is(Verdict::NoData)) && !judged.iter().any(is(Verdict::Fail)) {
+        let open = |judged: &(usize, Evaluation)| is_undecided(&judged.1);
+        if judged.iter().any(open) && !judged.iter().any(is(Verdict::Fail)) {
             return None;
         }
         Some(judged.into_iter().filter(is(Verdict::Fail)).collect())
@@ -380,6 +391,7 @@ impl Gate {
         forced: bool,
         out: &mut Vec<Effect>,
     ) {
+        let confidence = self.confidence_of_step(&evaluations);
         let Some(run) = &mut self.state.run else {
             return;
         };
@@ -389,6 +401,7 @@ impl Gate {
         self.queue_after_hooks(index);
         let kind = EventKind::Completed {
             evaluations,
+            confidence,
             forced,
         };
         if weight == self.state.split.weight {

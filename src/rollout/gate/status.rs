@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Gate;
+use super::confidence::Confidence;
 use super::evidence::EvidenceStatus;
 use super::input::EventId;
 use super::outside::{OutcomeFigures, SignalFigure};
 use super::people::People;
 use super::stage::{unmet_criteria, whole_seconds};
 use super::state::{Cause, Phase};
-use super::tick::unseen;
 use crate::rollout::condition::Metric;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, StageName};
@@ -57,6 +57,8 @@ pub struct Status {
     pub run_figures: [ArmFigures; 2],
     /// Of the present or last run.
     pub evidence: Option<EvidenceStatus>,
+    /// Of the run's last decision.
+    pub confidence: Option<Confidence>,
     /// What is known from outside: each signal by arm and segment, each outcome of the run.
     pub signals: Vec<SignalFigure>,
     pub outcomes: Vec<OutcomeFigures>,
@@ -121,6 +123,9 @@ pub struct ArmFigures {
     pub throughput: f64,
     /// Distinct learners, estimated within about 1 %; `None` for spans that keep no sketch.
     pub learners: Option<u64>,
+    /// Errors of the learner who caused most of them. At least so many: of learners who failed, the first 1,024 are told
+    /// apart. `None` where nobody is, or nobody failed.
+    pub errors_of_one: Option<u64>,
 }
 
 impl Gate {
@@ -161,6 +166,7 @@ impl Gate {
             stage_figures: of_run(&|run| both(&run.stage.totals, &run.stage.learners)),
             run_figures: of_run(&|run| both(&run.totals, &run.learners)),
             evidence: self.evidence_status(),
+            confidence: run.and_then(|run| run.confidence.clone()),
             signals: self.signal_figures(now),
             outcomes: self.outcome_figures(),
             evaluations: self.judge_all(now),
@@ -250,7 +256,7 @@ impl Gate {
             Phase::RollingBack => {
                 "everybody is back on baseline; the record is on its way to disk".to_owned()
             }
-            Phase::RolledBack => "rolled back; nothing restarts by itself".to_owned(),
+            Phase::RolledBack => self.outlook_rolled_back(),
             Phase::Aborted => "aborted; nothing restarts by itself".to_owned(),
             Phase::Complete => format!("complete{}", self.without_lowered()),
             Phase::Paused => "paused by an operator; triggers stay armed".to_owned(),
@@ -259,6 +265,20 @@ impl Gate {
             Phase::AwaitingApproval => self.outlook_asking(),
             Phase::Scheduled | Phase::Waiting => self.outlook_waiting(),
             Phase::Stabilizing => self.outlook_stabilizing(),
+        }
+    }
+
+    fn outlook_rolled_back(&self) -> String {
+        let not_back = self.not_back_yet();
+        match (self.state.recovery.is_some(), not_back.is_empty()) {
+            (false, _) => "rolled back; nothing restarts by itself".to_owned(),
+            (true, true) => "rolled back; baseline is well again".to_owned(),
+            (true, false) => {
+                let not_back = not_back.join(", ");
+                format!(
+                    "rolled back; it is watched whether baseline is well again: not yet {not_back}"
+                )
+            }
         }
     }
 
@@ -364,7 +384,15 @@ impl ArmFigures {
             } else {
                 0.0
             },
-            learners: learners.map(|sketch| if unseen(sketch) { 0 } else { sketch.estimate() }),
+            learners: learners.map(|sketch| {
+                if sketch.is_empty() {
+                    0
+                } else {
+                    sketch.estimate()
+                }
+            }),
+            // Of a segment that was left out the failures are taken away, and who failed stays.
+            errors_of_one: measured.most_failures(arm).map(|most| most.min(errors)),
         }
     }
 }

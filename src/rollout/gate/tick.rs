@@ -25,8 +25,6 @@ const CLOCK_JUMP_MS: i64 = 5_000;
 /// Where no plan says them.
 const DEFAULT_MAX_GAP: Duration = Duration::from_secs(300);
 const DEFAULT_WARMUP: Duration = Duration::from_secs(60);
-/// A sketch without learners, for a comparison that costs nothing.
-static NO_LEARNERS: [u8; 1 << 14] = [0; 1 << 14];
 
 impl Gate {
     pub(super) fn tick(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) {
@@ -61,6 +59,7 @@ impl Gate {
         let credited = self.credit(now, passed, observed);
         self.state.last_tick = Some(now);
         self.take_blocks(observed);
+        self.take_shares(now, observed, out);
         if self.carries_canary() {
             self.watch(now, passed, &failing, out);
         }
@@ -71,6 +70,7 @@ impl Gate {
             self.await_start(now, out);
         }
         self.rehearse(now, out);
+        self.recover(now, out);
         self.remind(now, out);
     }
 
@@ -241,7 +241,7 @@ impl Gate {
             return;
         };
         for arm in Arm::ALL.map(Arm::index) {
-            if unseen(&observed.learners[arm]) {
+            if observed.learners[arm].is_empty() {
                 continue;
             }
             merge(&mut run.learners[arm], &observed.learners[arm]);
@@ -293,11 +293,6 @@ impl Gate {
         self.watched_stage()
             .map_or(DEFAULT_WARMUP, |stage| stage.warmup)
     }
-}
-
-/// Whether a sketch holds nobody, at the price of a comparison of memory.
-pub(super) fn unseen(sketch: &LearnerSketch) -> bool {
-    sketch.registers() == NO_LEARNERS
 }
 
 fn has_canary(slot: &Slot, watch: &Watch) -> bool {

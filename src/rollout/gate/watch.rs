@@ -22,6 +22,8 @@ use crate::rollout::time::Now;
 use crate::rollout::verdict::{Purpose, Sample};
 use crate::rollout::window::{Part, Sparse, View};
 
+/// A breach whose time has come and that is not proven yet holds after this.
+const UNPROVEN_FOR: Duration = Duration::from_secs(1);
 /// A breach without data is dropped after this, or after its `for` if that is longer.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 
@@ -147,6 +149,8 @@ impl Gate {
             None => self.act(now, breach, out),
             // What both arms break together is looked into as an outage, proven or not.
             Some(_) if breach.shared_since.is_some() => self.hold_in_an_outage(now, breach, out),
+            // The next ticks may prove it: nobody is told of a hold that lasts a quarter of a second.
+            Some(_) if breach.stands() < condition.sustained + UNPROVEN_FOR => {}
             Some(missing) => {
                 let place = breach.place();
                 let why = format!("{condition} is breached{place} but not proven: {missing}");
@@ -161,7 +165,7 @@ impl Gate {
             let condition = self.condition(breach.purpose, breach.index);
             breach.without_data.is_zero()
                 && condition.is_some_and(|condition| {
-                    breach.lasted >= condition.sustained + self.gives_way(breach)
+                    breach.stands() >= condition.sustained + self.gives_way(breach)
                 })
         };
         self.state
@@ -271,7 +275,6 @@ impl Gate {
                 return kept.then_some(old);
             }
             (Some(true), Some(mut old)) => {
-                add(&mut old.lasted, passed.observed);
                 old.without_data = Duration::ZERO;
                 old.take_in(condition.arm(), failing);
                 let probes = &self.state.probes;
@@ -352,13 +355,29 @@ impl Breach {
         self.seen += tally.seen;
     }
 
+    /// Compared with `for`.
+    pub(super) fn stands(&self) -> Duration {
+        self.lasted.saturating_add(self.shared)
+    }
+
+    // Time shared with baseline is no proof against canary: when the outage ends and its last seconds leave canary's
+    // window later than baseline's, the clock stands where it stood before the outage.
     fn share(&mut self, now: Now, passed: Passed, shared: bool) {
+        let begun_now = self.since == now;
         match (shared, self.shared_since) {
             (true, Some(_)) => add(&mut self.shared, passed.observed),
-            (true, None) => self.shared_since = Some(now.mono),
+            (true, None) => {
+                self.shared_since = Some(now.mono);
+                if !begun_now {
+                    add(&mut self.lasted, passed.observed);
+                }
+            }
             (false, _) => {
                 self.shared_since = None;
                 self.shared = Duration::ZERO;
+                if !begun_now {
+                    add(&mut self.lasted, passed.observed);
+                }
             }
         }
     }

@@ -49,6 +49,14 @@ impl Plan {
         day(self)
     }
 
+    /// How many days the stabilization has, a begun one counted whole; at least 1.
+    pub fn days(&self) -> u64 {
+        let settling = self.stabilization.as_ref();
+        let duration = settling.map_or(Duration::ZERO, |settling| settling.duration);
+        let days = duration.as_nanos().div_ceil(self.day().as_nanos());
+        u64::try_from(days).unwrap_or(u64::MAX).max(1)
+    }
+
     /// The place of the level at a time of the stabilization, and how it is called.
     pub fn level_at(&self, time: Duration) -> Option<(usize, &str)> {
         let levels = &self.stabilization.as_ref()?.levels;

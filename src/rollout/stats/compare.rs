@@ -35,9 +35,11 @@ impl BlockCounts {
 
 /// ln LR of a block, in nats, one for each multiplier; `None` where an arm is empty. Adds up over blocks.
 pub fn ln_lrs(psi0: f64, block: BlockCounts) -> Option<LnLrs> {
-    block
-        .has_both_arms()
-        .then(|| MULTIPLIERS.map(|multiplier| ln_lr(psi0, multiplier, block)))
+    let says_something = block.canary_failed + block.baseline_failed > 0;
+    block.has_both_arms().then(|| match says_something {
+        true => MULTIPLIERS.map(|multiplier| ln_lr(psi0, multiplier, block)),
+        false => [0.0; MULTIPLIERS.len()],
+    })
 }
 
 /// ln LR of a block against `multiplier` times the odds margin `psi0`, in nats. Says nothing (0) of a block with no failure

@@ -11,6 +11,10 @@
 //!
 //! A mixture of e-processes over the start is one again (Shin, Ramdas & Rinaldo, "E-detectors: a nonparametric framework
 //! for sequential change detection", 2023, with the weights of a probability). Kept as ln S_j: S_j overflows.
+//!
+//! A block that says nothing (LR = 1 for every j) changes no E: what S_j gains, `1/(t(t+1))`, is what `1/(t+1)` loses.
+//! Such blocks are only counted; the next that says something bets the shares of all of them at once, whose sum
+//! telescopes to `1/(t0+1) - 1/(t+1)`.
 
 use super::combine::{ln_add, ln_mean};
 
@@ -19,27 +23,44 @@ use super::combine::{ln_add, ln_mean};
 pub struct Onset {
     /// Blocks with both arms so far.
     pub t: u64,
-    /// ln S_j in nats, one for each alternative. Before the first block S_j is 0 and these are not read; they stand at 0,
-    /// because minus infinity has no place in JSON. From the first block on they are finite.
+    /// How many of them are in `s`: those after it said nothing.
+    pub folded: u64,
+    /// ln S_j after `folded` blocks, in nats, one for each alternative. Before the first block that says something S_j is 0
+    /// and these are not read; they stand at 0, because minus infinity has no place in JSON. From then on they are finite.
     pub s: Vec<f64>,
+    /// ln E, which follows from the others: it is asked for several times a block.
+    ln_e: f64,
 }
 
 impl Onset {
     /// For `width` alternatives. Of width 0 its E stays 1.
     pub fn new(width: usize) -> Self {
-        Self {
-            t: 0,
-            s: vec![0.0; width],
-        }
+        Self::of(0, 0, vec![0.0; width])
+    }
+
+    /// As it was saved: `t` blocks, of which `folded` are in `s`.
+    pub fn of(t: u64, folded: u64, s: Vec<f64>) -> Self {
+        let mut onset = Self {
+            t,
+            folded: folded.min(t),
+            s,
+            ln_e: 0.0,
+        };
+        onset.ln_e = onset.computed();
+        onset
     }
 
     /// One more block with its ln LR for each alternative, in nats. Blocks that cannot be judged are not added.
     pub fn add(&mut self, block_ln_lrs: &[f64]) {
         debug_assert_eq!(block_ln_lrs.len(), self.s.len(), "one for each alternative");
         self.t += 1;
-        let t = self.t as f64;
-        let ln_share = -(t * (t + 1.0)).ln();
-        let first = self.t == 1;
+        if block_ln_lrs.iter().all(|ln_lr| *ln_lr == 0.0) {
+            return;
+        }
+        let (t, before) = (self.t as f64, self.folded as f64);
+        // 1 / (before + 1) - 1 / (t + 1)
+        let ln_share = ((t - before) / ((before + 1.0) * (t + 1.0))).ln();
+        let first = self.folded == 0;
         for (s, ln_lr) in self.s.iter_mut().zip(block_ln_lrs) {
             let staked = if first {
                 ln_share
@@ -48,14 +69,25 @@ impl Onset {
             };
             *s = staked + ln_lr;
         }
+        self.folded = self.t;
+        self.ln_e = self.computed();
+    }
+
+    /// One more block that says nothing.
+    pub fn add_idle(&mut self) {
+        self.t += 1;
     }
 
     /// ln E_t in nats.
-    pub fn ln_e(&self) -> f64 {
-        if self.t == 0 || self.s.is_empty() {
+    pub const fn ln_e(&self) -> f64 {
+        self.ln_e
+    }
+
+    fn computed(&self) -> f64 {
+        if self.folded == 0 || self.s.is_empty() {
             return 0.0;
         }
-        let not_yet_bet = -(self.t as f64).ln_1p();
+        let not_yet_bet = -(self.folded as f64).ln_1p();
         ln_add(not_yet_bet, ln_mean(&self.s))
     }
 }
@@ -104,11 +136,36 @@ mod tests {
             step(&mut through, i);
             step(&mut resumed, i);
             let bits: Vec<u64> = resumed.s.iter().map(|s| s.to_bits()).collect();
-            let (t, s) = (resumed.t, bits.into_iter().map(f64::from_bits).collect());
-            resumed = Onset { t, s };
+            let (t, folded) = (resumed.t, resumed.folded);
+            resumed = Onset::of(t, folded, bits.into_iter().map(f64::from_bits).collect());
         }
         assert_eq!(through, resumed);
         assert_eq!(through.ln_e().to_bits(), resumed.ln_e().to_bits());
+    }
+
+    #[test]
+    fn blocks_that_say_nothing_are_counted_and_bet_on_all_the_same() {
+        // Step by step, as the formula is written.
+        let (mut plain, mut onset) = ([0.0_f64; 2], Onset::new(2));
+        for i in 1..=3000_u64 {
+            let ln_lrs = match (i * 7919) % 11 {
+                0 => [0.7, -0.2],
+                1 => [-0.3, 1.1],
+                _ => [0.0, 0.0],
+            };
+            let t = i as f64;
+            for (s, ln_lr) in plain.iter_mut().zip(ln_lrs) {
+                *s = (*s + 1.0 / (t * (t + 1.0))) * f64::exp(ln_lr);
+            }
+            if ln_lrs == [0.0, 0.0] && i % 2 == 0 {
+                onset.add_idle();
+            } else {
+                onset.add(&ln_lrs);
+            }
+            let e = 1.0 / (t + 1.0) + plain.iter().sum::<f64>() / 2.0;
+            assert!((onset.ln_e() - e.ln()).abs() < 1e-9, "{i}");
+        }
+        assert_eq!(onset.t, 3000);
     }
 
     #[test]

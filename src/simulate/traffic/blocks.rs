@@ -1,0 +1,234 @@
+//! Whole seconds at once: requests that come at random and fare at random are streams that each come at random.
+
+use super::super::chance::{Arrivals, Dice};
+use super::super::latency::{Class, classes};
+use super::super::population::Population;
+use super::*;
+
+/// What comes to one arm.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Vec<Stream>);
+
+/// Requests of one kind of learners.
+#[derive(Clone, Debug)]
+struct Stream {
+    who: Who,
+    /// Latencies of requests that fare well; of those that do not, what their chances are.
+    classes: Vec<(Class, Arrivals)>,
+    /// Those that fail on either arm, because of canary alone, and are refused.
+    common: Arrivals,
+    own: Arrivals,
+    refused: Arrivals,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Anybody,
+    AlwaysFailing,
+    AlwaysSlow,
+}
+
+impl Traffic<'_> {
+    pub(super) fn blocks(
+        &mut self,
+        split: &Split,
+        dice: &mut Dice,
+        second: &mut Second,
+        sights: &mut Vec<Sight>,
+    ) {
+        if self.weight != Some(split.weight) {
+            self.weight = Some(split.weight);
+            self.streams = Arm::ALL.map(|arm| self.streams_of(arm, split.weight));
+        }
+        let mut crowd = Crowd::default();
+        for arm in Arm::ALL {
+            let mut cell = Cell::default();
+            let mut drawn = Drawn {
+                arm,
+                epoch: split.epoch,
+                range: self.population.arm(arm, split.weight),
+                down: self.moment.arms[arm.index()].down,
+                cell: &mut cell,
+                over_limit: vec![0; self.limits_us.len()],
+                crowd: &mut crowd,
+                sights,
+            };
+            for stream in &self.streams[arm.index()].0 {
+                drawn.take(stream, self, dice);
+                second.harmed += drawn.fail(stream, self, dice);
+            }
+            let over_limit = drawn.over_limit;
+            cell.over_limit = self.limits_us.iter().copied().zip(over_limit).collect();
+            if cell.counted > 0 {
+                second.slot.cells.insert(key(split, arm), cell);
+            }
+        }
+        second.block.add_crowd(split.epoch, crowd);
+    }
+
+    fn streams_of(&self, arm: Arm, weight: Weight) -> Streams {
+        let share = match arm {
+            Arm::Baseline => weight.baseline_share(),
+            Arm::Canary => weight.share(),
+        };
+        let a_second = self.moment.rate_per_minute / 60.0 * share;
+        let range = self.population.arm(arm, weight);
+        let among = |who| {
+            who_in(&self.population, who, range).map_or(0.0, |learners| {
+                learners.len() as f64 / (range.1 - range.0).max(1) as f64
+            })
+        };
+        let (failing, slow) = (among(Who::AlwaysFailing), among(Who::AlwaysSlow));
+        let kinds = [
+            (Who::Anybody, 1.0 - failing - slow),
+            (Who::AlwaysFailing, failing),
+            (Who::AlwaysSlow, slow),
+        ];
+        let present = kinds.into_iter().filter(|(_, share)| *share > 0.0);
+        Streams(
+            present
+                .map(|(who, share)| self.stream(arm, who, a_second * share))
+                .collect(),
+        )
+    }
+
+    fn stream(&self, arm: Arm, who: Who, a_second: f64) -> Stream {
+        let conduct = &self.moment.arms[arm.index()];
+        let law = match (who, self.scenario.always_slow) {
+            (Who::AlwaysSlow, Some(slow)) => conduct.latency.times(slow.factor),
+            _ => conduct.latency,
+        };
+        let (common, extra) = match who {
+            Who::AlwaysFailing => (1.0, 0.0),
+            Who::Anybody | Who::AlwaysSlow => self.chances(arm),
+        };
+        let answered = (1.0 - common) * (1.0 - extra);
+        let well = a_second * answered * (1.0 - conduct.client_errors);
+        let arrivals = |class: Class| {
+            let mean = well * class.chance;
+            (class, Arrivals::new(mean))
+        };
+        let classes = classes(|ms| law.at_most(ms), &self.limits_us).into_iter();
+        Stream {
+            who,
+            classes: classes.map(arrivals).collect(),
+            common: Arrivals::new(a_second * common),
+            own: Arrivals::new(a_second * (1.0 - common) * extra),
+            refused: Arrivals::new(a_second * answered * conduct.client_errors),
+        }
+    }
+}
+
+// What one second of one arm is gathered in.
+struct Drawn<'a> {
+    arm: Arm,
+    epoch: u64,
+    range: (u64, u64),
+    down: bool,
+    cell: &'a mut Cell,
+    over_limit: Vec<u64>,
+    crowd: &'a mut Crowd,
+    sights: &'a mut Vec<Sight>,
+}
+
+impl Drawn<'_> {
+    // Those who fare well.
+    fn take(&mut self, stream: &Stream, of: &Traffic<'_>, dice: &mut Dice) {
+        for (class, arrivals) in &stream.classes {
+            let requests = arrivals.draw(dice);
+            if requests == 0 {
+                continue;
+            }
+            self.wait(class, requests);
+            if class.edges_below > of.named_edge || class.limits_below > 0 {
+                let fared = Fared {
+                    latency_us: Some(class.latency_us),
+                    ..Fared::default()
+                };
+                for _ in 0..requests {
+                    self.name(stream.who, fared, of, dice);
+                }
+                continue;
+            }
+            self.cell.counted += requests;
+            self.crowd.learners[self.arm.index()] += requests;
+            if self.arm == Arm::Baseline {
+                let below = self.crowd.over.iter_mut().take(class.edges_below);
+                below.for_each(|over| *over += requests);
+            }
+        }
+    }
+
+    // Those who do not. Answers how many failed because of canary.
+    fn fail(&mut self, stream: &Stream, of: &Traffic<'_>, dice: &mut Dice) -> u64 {
+        let ill = [
+            (stream.common.draw(dice), true),
+            (stream.own.draw(dice), true),
+            (stream.refused.draw(dice), false),
+        ];
+        for (requests, error) in ill {
+            for _ in 0..requests {
+                // Nobody waits for an endpoint that is not there.
+                let class = if self.down { None } else { stream.class(dice) };
+                if let Some(class) = class {
+                    self.wait(class, 1);
+                }
+                let fared = Fared {
+                    error,
+                    client_error: !error,
+                    latency_us: class.map(|class| class.latency_us),
+                    ..Fared::default()
+                };
+                self.name(stream.who, fared, of, dice);
+            }
+        }
+        ill[1].0
+    }
+
+    fn wait(&mut self, class: &Class, requests: u64) {
+        let more = |over: &mut u64| *over += requests;
+        let latency = &mut self.cell.latency;
+        latency.saturating_record_n(class.latency_us, requests);
+        self.over_limit[..class.limits_below]
+            .iter_mut()
+            .for_each(more);
+        self.cell.over_edge[..class.edges_below]
+            .iter_mut()
+            .for_each(more);
+    }
+
+    fn name(&mut self, who: Who, fared: Fared, of: &Traffic<'_>, dice: &mut Dice) {
+        let (from, to) = self.range;
+        let learner = match who_in(&of.population, who, self.range) {
+            Some(learners) if !learners.is_empty() => {
+                learners[dice.below(learners.len() as u64) as usize]
+            }
+            _ => from + dice.below(to - from),
+        };
+        let hash = of.population.hash(learner);
+        count(self.cell, hash, fared);
+        self.sights.push(sight(hash, self.arm, self.epoch, fared));
+    }
+}
+
+impl Stream {
+    fn class(&self, dice: &mut Dice) -> Option<&Class> {
+        let mut left = dice.uniform();
+        let mut classes = self.classes.iter().map(|(class, _)| class);
+        let last = self.classes.last().map(|(class, _)| class);
+        let found = classes.find(|class| {
+            left -= class.chance;
+            left < 0.0
+        });
+        found.or(last)
+    }
+}
+
+// `None` for anybody.
+fn who_in(population: &Population, who: Who, range: (u64, u64)) -> Option<&[u64]> {
+    match who {
+        Who::Anybody => None,
+        Who::AlwaysFailing => Some(population.failing_in(range)),
+        Who::AlwaysSlow => Some(population.slow_in(range)),
+    }
+}

@@ -294,10 +294,7 @@ impl Play<'_> {
     fn nobody_comes(&mut self) -> bool {
         let waits = match self.gate.phase() {
             Phase::Paused | Phase::Manual => true,
-            Phase::Held => {
-                let causes = self.gate.status(self.now).causes;
-                causes.iter().any(|cause| !cause.ends_by_itself)
-            }
+            Phase::Held => !self.gate.hold_ends_by_itself(),
             Phase::AwaitingApproval => self.scenario.approve_after.is_none(),
             Phase::Idle
             | Phase::Scheduled

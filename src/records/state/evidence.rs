@@ -12,6 +12,7 @@ use crate::rollout::evidence::{
 };
 use crate::rollout::slot::LATENCY_EDGES;
 use crate::rollout::stats::Onset;
+use crate::rollout::stats::fixed::Steps;
 use crate::rollout::time::{Now, Timestamp, WallTime};
 
 /// A gap takes a byte or two; a whole page takes 512.
@@ -285,6 +286,7 @@ fn absolute(reader: &mut Reader<'_>) -> Decoded<Absolute> {
     let p0 = float(reader)?;
     Ok(Absolute {
         limit: Limit { fault, p0 },
+        steps: Steps::of(p0),
         onset: onset(reader)?,
         erred: erred(reader)?,
         bursts: bursts(reader)?,

@@ -12,7 +12,8 @@ use super::erred::Erred;
 use crate::rollout::condition::{Condition, Metric, Op, Selector};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{Plan, Stage};
-use crate::rollout::stats::{Onset, fixed};
+use crate::rollout::stats::Onset;
+use crate::rollout::stats::fixed::{self, Steps};
 use crate::rollout::time::Timestamp;
 
 /// From so many learners on, one block of baseline speaks for itself.
@@ -40,6 +41,8 @@ pub struct Limit {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Absolute {
     pub limit: Limit,
+    /// Of the limit.
+    pub steps: Steps,
     pub onset: Onset,
     /// For latencies; errors are told by the set of the errors' process.
     pub erred: Erred,
@@ -132,8 +135,10 @@ impl Limit {
 
 impl Absolute {
     pub fn new(limit: Limit) -> Self {
+        let steps = Steps::of(limit.p0);
         Self {
-            onset: Onset::new(fixed::width(limit.p0)),
+            onset: Onset::new(steps.width()),
+            steps,
             erred: Erred::default(),
             bursts: Bursts::default(),
             baseline: VecDeque::new(),
@@ -154,23 +159,8 @@ impl Absolute {
         sights: &[&Sight],
         errors: &Erred,
     ) -> bool {
-        let [of_baseline, of_canary] = crowd.learners;
         let fault = self.limit.fault;
-        let judged = |sight: &&&Sight| fault.of(sight.first).is_some();
-        let faulty = |sight: &&&Sight| fault.of(sight.first) == Some(true);
-        let on = |arm: Arm| sights.iter().filter(move |sight| sight.arm == arm);
-        self.baseline.push_back(Recent {
-            start,
-            faulty: on(Arm::Baseline).filter(faulty).count() as u64,
-            learners: on(Arm::Baseline).filter(judged).count() as u64 + of_baseline,
-        });
-        while self
-            .baseline
-            .front()
-            .is_some_and(|recent| start.since(recent.start) >= LOOK_BACK)
-        {
-            self.baseline.pop_front();
-        }
+        self.look_back(crowd, start, sights);
         let (failed, learners) = match fault {
             Fault::Slower(_) => {
                 self.erred.turn(start);
@@ -181,19 +171,42 @@ impl Absolute {
                 (counts.canary_failed, counts.canary)
             }
             Fault::Error | Fault::Unavailable => {
-                let fresh = || on(Arm::Canary).filter(|sight| errors.is_fresh(sight));
-                let failed = fresh().filter(faulty).count() as u64;
-                (failed, fresh().count() as u64 + of_canary)
+                let on_canary = sights.iter().filter(|sight| sight.arm == Arm::Canary);
+                let fresh = on_canary.filter(|sight| errors.is_fresh(sight));
+                let of_crowd = (0, crowd.learners[Arm::Canary.index()]);
+                fresh.fold(of_crowd, |(failed, learners), sight| {
+                    let is_faulty = fault.of(sight.first) == Some(true);
+                    (failed + u64::from(is_faulty), learners + 1)
+                })
             }
         };
         let is_judged = learners > 0 && !self.baseline_breaks_it();
         if is_judged {
             let before = self.onset.ln_e();
-            self.onset
-                .add(&fixed::ln_lrs(self.limit.p0, failed, learners));
+            self.onset.add_each(self.steps.ln_lrs(failed, learners));
             self.bursts.note(before, self.onset.ln_e());
         }
         is_judged
+    }
+
+    // What baseline's learners of this block say joins those of the last minute.
+    fn look_back(&mut self, crowd: &Crowd, start: Timestamp, sights: &[&Sight]) {
+        let mut now = Recent {
+            start,
+            faulty: 0,
+            learners: crowd.learners[Arm::Baseline.index()],
+        };
+        for sight in sights.iter().filter(|sight| sight.arm == Arm::Baseline) {
+            if let Some(is_faulty) = self.limit.fault.of(sight.first) {
+                now.learners += 1;
+                now.faulty += u64::from(is_faulty);
+            }
+        }
+        self.baseline.push_back(now);
+        let is_old = |recent: &Recent| start.since(recent.start) >= LOOK_BACK;
+        while self.baseline.front().is_some_and(is_old) {
+            self.baseline.pop_front();
+        }
     }
 
     fn baseline_breaks_it(&self) -> bool {

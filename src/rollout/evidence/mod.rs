@@ -127,12 +127,12 @@ impl Evidence {
             if !limits.contains(&absolute.limit) {
                 continue;
             }
-            let Limit { fault, p0 } = absolute.limit;
+            let fault = absolute.limit.fault;
             let is_judged = absolute.add_beside(&crowd, start, &sights, &self.errors.erred);
             if is_judged && fault.is_failure() {
                 let failed = |sight: &Sight| fault.of(sight.first) == Some(true);
                 if let Some(counted) = counted(&self.errors.erred, &failed) {
-                    self.segments.add_limit(place, p0, &counted);
+                    self.segments.add_limit(place, &absolute.steps, &counted);
                 }
             }
         }

@@ -15,7 +15,8 @@ use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
 use crate::rollout::stats::combine::{Part, ln_sum};
 use crate::rollout::stats::compare::{self, BlockCounts};
-use crate::rollout::stats::{MULTIPLIERS, Onset, ebh, fixed};
+use crate::rollout::stats::fixed::Steps;
+use crate::rollout::stats::{MULTIPLIERS, Onset, ebh};
 
 /// The evidence of every segment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,14 +154,14 @@ impl Segments {
         }
     }
 
-    /// A block that counts against the limit `p0`, of the process at this place.
-    pub(super) fn add_limit(&mut self, place: usize, p0: f64, counted: &Counted) {
+    /// A block that counts against a limit, of the process at this place.
+    pub(super) fn add_limit(&mut self, place: usize, steps: &Steps, counted: &Counted) {
         for (segment, mine) in self.each.iter_mut().zip(&counted.each) {
             let others = but(counted.all, *mine);
             if let Some(onset) = segment.absolute.get_mut(place)
                 && others.canary > 0
             {
-                onset.add(&fixed::ln_lrs(p0, others.canary_failed, others.canary));
+                onset.add_each(steps.ln_lrs(others.canary_failed, others.canary));
             }
         }
     }

@@ -50,27 +50,18 @@ impl Gate {
     }
 
     /// Triggers first, then what holds: all that guards the split in force.
-    pub(super) fn guards(&self) -> Vec<(Purpose, usize, Condition)> {
-        let mut guards: Vec<(Purpose, usize, Condition)> = Vec::new();
-        if let Some(tripwire) = self.tripwire() {
-            guards.push((Purpose::Tripwire, 0, tripwire.clone()));
-        }
-        let Some(stage) = self.watched_stage() else {
-            return guards;
-        };
-        for (purpose, list) in [
-            (Purpose::Rollback, &stage.rollback),
-            (Purpose::Hold, &stage.hold),
-        ] {
-            // A weight by hand outside a run cannot be held any more than it is.
-            if purpose == Purpose::Hold && !self.state.phase.is_in_a_run() {
-                continue;
-            }
-            for (index, condition) in list.iter().enumerate() {
-                guards.push((purpose, index, condition.clone()));
-            }
-        }
-        guards
+    pub(super) fn guards(&self) -> impl Iterator<Item = (Purpose, usize, &Condition)> {
+        // A weight by hand outside a run cannot be held any more than it is.
+        let holds = self.state.phase.is_in_a_run();
+        let of_stage = self.watched_stage().into_iter().flat_map(move |stage| {
+            let hold: &[Condition] = if holds { &stage.hold } else { &[] };
+            numbered(Purpose::Rollback, &stage.rollback).chain(numbered(Purpose::Hold, hold))
+        });
+        numbered(
+            Purpose::Tripwire,
+            self.tripwire().map_or(&[], std::slice::from_ref),
+        )
+        .chain(of_stage)
     }
 
     /// Whether a comparison with baseline says nothing because nobody is on it.
@@ -111,7 +102,7 @@ impl Gate {
             false => Vec::new(),
         };
         for (purpose, index, condition) in self.guards() {
-            evaluations.push(self.judge_guard(now, purpose, index, &condition));
+            evaluations.push(self.judge_guard(now, purpose, index, condition));
         }
         evaluations
     }
@@ -306,6 +297,14 @@ pub(super) const fn names_learners(metric: Metric) -> bool {
         | Metric::Regression(_)
         | Metric::Signal(_) => false,
     }
+}
+
+fn numbered(
+    purpose: Purpose,
+    list: &[Condition],
+) -> impl Iterator<Item = (Purpose, usize, &Condition)> {
+    let conditions = list.iter().enumerate();
+    conditions.map(move |(index, condition)| (purpose, index, condition))
 }
 
 /// Sums a `Duration` that only grows.

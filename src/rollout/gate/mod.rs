@@ -229,6 +229,12 @@ impl Gate {
         self.state.awaiting.is_some()
     }
 
+    /// Whether a hold goes on without a person, once every cause of it is gone.
+    pub fn hold_ends_by_itself(&self) -> bool {
+        let mut causes = self.state.causes.iter();
+        causes.all(|held| held.cause.ends_by_itself())
+    }
+
     /// The split that is in force.
     pub fn split(&self) -> Split {
         self.state.split.clone()

@@ -289,12 +289,7 @@ impl Gate {
             .iter()
             .map(|held| format!("{} ({})", held.cause.as_str(), held.why))
             .collect();
-        let by_itself = self
-            .state
-            .causes
-            .iter()
-            .all(|held| held.cause.ends_by_itself());
-        let way_out = if by_itself {
+        let way_out = if self.hold_ends_by_itself() {
             "goes on when that is over for 1m"
         } else {
             "waits for a person"

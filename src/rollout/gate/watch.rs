@@ -194,7 +194,7 @@ impl Gate {
         let mut split_views = BTreeMap::new();
         let mut breaches = Vec::new();
         for (purpose, index, condition) in self.guards() {
-            let (over, since) = self.guard_span(purpose, &condition);
+            let (over, since) = self.guard_span(purpose, condition);
             let view = views
                 .entry((over, since))
                 .or_insert_with(|| self.window.view(now.mono, over, since, &self.state.probes));
@@ -215,7 +215,7 @@ impl Gate {
                 let guard = Guard {
                     purpose,
                     index,
-                    condition: &condition,
+                    condition,
                     segment: segment.clone(),
                 };
                 breaches.extend(self.next_breach(&tick, &guard));

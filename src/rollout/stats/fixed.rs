@@ -33,10 +33,41 @@ pub fn width(p0: f64) -> usize {
 
 /// ln LR of a block with `failed` of `n`, in nats, one for each alternative of `p0`. Adds up over blocks.
 pub fn ln_lrs(p0: f64, failed: u64, n: u64) -> Vec<f64> {
-    let (k, ok) = (failed as f64, n.saturating_sub(failed) as f64);
-    alternatives(p0)
-        .map(|rate| k * (rate / p0).ln() + ok * ((-rate).ln_1p() - (-p0).ln_1p()))
-        .collect()
+    Steps::of(p0).ln_lrs(failed, n).collect()
+}
+
+/// How far one request moves the ln LR of each alternative, in nats: constants of `p0`, computed once for all blocks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steps(Vec<Step>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    /// ln(g_j / p0)
+    failed: f64,
+    /// ln(1 - g_j) - ln(1 - p0)
+    well: f64,
+}
+
+impl Steps {
+    pub fn of(p0: f64) -> Self {
+        let step = |rate: f64| Step {
+            failed: (rate / p0).ln(),
+            well: (-rate).ln_1p() - (-p0).ln_1p(),
+        };
+        Self(alternatives(p0).map(step).collect())
+    }
+
+    /// How many alternatives there are: the width of their [`Onset`](super::Onset).
+    pub fn width(&self) -> usize {
+        self.0.len()
+    }
+
+    /// ln LR of a block with `failed` of `n`, in nats, one for each alternative.
+    pub fn ln_lrs(&self, failed: u64, n: u64) -> impl ExactSizeIterator<Item = f64> + Clone {
+        let (failed, well) = (failed as f64, n.saturating_sub(failed) as f64);
+        let steps = self.0.iter();
+        steps.map(move |step| failed * step.failed + well * step.well)
+    }
 }
 
 #[cfg(test)]

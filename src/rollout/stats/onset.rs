@@ -53,8 +53,13 @@ impl Onset {
     /// One more block with its ln LR for each alternative, in nats. Blocks that cannot be judged are not added.
     pub fn add(&mut self, block_ln_lrs: &[f64]) {
         debug_assert_eq!(block_ln_lrs.len(), self.s.len(), "one for each alternative");
+        self.add_each(block_ln_lrs.iter().copied());
+    }
+
+    /// The same, computed as they are asked for: more than once.
+    pub fn add_each(&mut self, block_ln_lrs: impl Iterator<Item = f64> + Clone) {
         self.t += 1;
-        if block_ln_lrs.iter().all(|ln_lr| *ln_lr == 0.0) {
+        if block_ln_lrs.clone().all(|ln_lr| ln_lr == 0.0) {
             return;
         }
         let (t, before) = (self.t as f64, self.folded as f64);

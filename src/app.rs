@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+
 use crate::admin::{self, Admin};
 use crate::config::{Config, Fault, Log, LogFormat, LogLevel, ServerTimeouts};
 use crate::control::{self, Control};
@@ -20,6 +22,7 @@ use crate::signals;
 use crate::store::lock::{LockError, OwnerLock};
 use crate::store::{self, Store, StoreError};
 use crate::telemetry::Telemetry;
+use crate::telemetry::access_log::{AccessLog, Format};
 use crate::tls;
 use crate::upstream::health;
 
@@ -39,6 +42,7 @@ pub struct App {
     notices: Option<Watched>,
     certificates: Watched,
     store: Option<Store>,
+    access_log: Option<Arc<AccessLog>>,
     trigger: Trigger,
     _lock: Option<OwnerLock>,
 }
@@ -62,8 +66,15 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// Logs to standard error from now on. Called once; a second call changes nothing.
-pub fn start_logging(log: &Log) {
+/// The thread that writes the log. Dropped, it waits a moment for the lines that are still to be written.
+#[must_use]
+pub struct Logging {
+    _writer: WorkerGuard,
+}
+
+/// Logs to standard error from now on. Called once; a second call changes nothing. Whoever logs does not wait: where
+/// standard error is read too slowly, lines are dropped.
+pub fn start_logging(log: &Log) -> Logging {
     let level = match log.level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,
@@ -71,9 +82,12 @@ pub fn start_logging(log: &Log) {
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Trace => tracing::Level::TRACE,
     };
+    let (out, writer) = NonBlockingBuilder::default()
+        .thread_name("log")
+        .finish(std::io::stderr());
     let lines = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(out)
         .with_target(false);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let set = match log.format {
@@ -87,6 +101,7 @@ pub fn start_logging(log: &Log) {
     if set.is_err() {
         tracing::debug!("logging was started before");
     }
+    Logging { _writer: writer }
 }
 
 impl App {
@@ -97,6 +112,10 @@ impl App {
         let listeners = proxy::bind(&config.server)?;
         let (trigger, shutdown) = shutdown::channel();
         let telemetry = Telemetry::new();
+        telemetry.start_access_log(match config.server.log.format {
+            LogFormat::Text => Format::Text,
+            LogFormat::Json => Format::Json,
+        });
         let live = Live::new(Table::build(&config, &Default::default(), &telemetry, None));
 
         let (report, reports) = control::reports();
@@ -144,6 +163,7 @@ impl App {
             let live = Arc::clone(&live);
             tls::watch(move || live.load().tls_listeners(), shutdown.clone())?
         };
+        let access_log = telemetry.access_log();
         let workers = proxy::start(
             listeners,
             ProxyParts {
@@ -169,6 +189,7 @@ impl App {
             notices,
             certificates,
             store,
+            access_log,
             trigger,
             _lock: lock,
         };
@@ -237,6 +258,9 @@ impl App {
         ];
         if let Some(store) = self.store {
             store.close(STORE_PATIENCE);
+        }
+        if let Some(log) = self.access_log {
+            log.stop();
         }
         if calm.contains(&false) {
             tracing::warn!("a thread panicked on the way out");

@@ -49,6 +49,7 @@ extern crate core as tokio;
 extern crate core as tokio_rustls;
 extern crate core as toml;
 extern crate core as tracing;
+extern crate core as tracing_appender;
 extern crate core as tracing_subscriber;
 extern crate core as twox_hash;
 extern crate core as webpki;

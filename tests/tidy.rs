@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tls", &["clock", "shutdown"]),
     ("config", &["records", "rollout", "calendar", "tls"]),
     ("records", &["rollout", "calendar"]),
-    ("telemetry", &["rollout", "clock"]),
+    ("telemetry", &["rollout", "clock", "calendar"]),
     ("store", &["records", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
     ("simulate", &["records", "report", "rollout"]),

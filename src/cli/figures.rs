@@ -166,6 +166,7 @@ pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
         Verdict::NoData => "no data",
     };
     let counted = match evaluation.metric.signal() {
+        Some(_) if evaluation.requests == 1 => "value",
         Some(_) => "values",
         None => "requests",
     };

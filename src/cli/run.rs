@@ -31,7 +31,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    app::start_logging(&config.server.log);
+    let _logging = app::start_logging(&config.server.log);
     let app = match App::start(config, args.config.clone()) {
         Ok(app) => app,
         Err(StartError::Pinned(faults)) => {

@@ -54,6 +54,7 @@ fn server(raw: &raw::Server, faults: &mut Faults) -> Server {
         log: Log {
             level: raw.log.level,
             format: raw.log.format,
+            access: raw.log.access,
         },
     }
 }

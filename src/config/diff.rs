@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::amount::format_size;
 use super::{
-    Admin, Channel, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target, Token,
+    AccessLog, Admin, Channel, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target,
+    Token,
 };
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
@@ -266,6 +267,14 @@ fn fixed(config: &Config) -> Settings {
     vec![
         ("server.listen", format!("{:?}", config.server.listen)),
         ("server.workers", config.server.workers.to_string()),
+        (
+            "server.log.level",
+            format!("{:?}", config.server.log.level).to_lowercase(),
+        ),
+        (
+            "server.log.format",
+            format!("{:?}", config.server.log.format).to_lowercase(),
+        ),
         ("admin.listen", config.admin.listen.to_string()),
         ("state.path", format!("{:?}", config.state.path)),
         (
@@ -321,15 +330,17 @@ fn server(server: &Server) -> Settings {
             format_duration(timeouts.idle_grace),
         ),
         ("server.timeouts.drain", format_duration(timeouts.drain)),
-        (
-            "server.log.level",
-            format!("{:?}", log.level).to_lowercase(),
-        ),
-        (
-            "server.log.format",
-            format!("{:?}", log.format).to_lowercase(),
-        ),
+        ("server.log.access", access(log.access)),
     ]
+}
+
+fn access(access: AccessLog) -> String {
+    match access {
+        AccessLog::Off => "off".to_owned(),
+        AccessLog::Errors => "errors".to_owned(),
+        AccessLog::Share(share) => share.to_string(),
+        AccessLog::All => "all".to_owned(),
+    }
 }
 
 fn admin(admin: &Admin) -> Settings {

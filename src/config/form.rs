@@ -46,7 +46,6 @@ pub(super) struct Entries<'a> {
 /// The one value that a key of a later version may have already: its default.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Accepted {
-    Text(&'static str),
     Bool(bool),
 }
 
@@ -185,15 +184,13 @@ impl<'a> Entries<'a> {
 impl Accepted {
     fn equals(self, value: &DeValue<'_>) -> bool {
         match (self, value) {
-            (Self::Text(only), DeValue::String(text)) => text == only,
             (Self::Bool(only), DeValue::Boolean(flag)) => *flag == only,
-            (Self::Text(_) | Self::Bool(_), _) => false,
+            (Self::Bool(_), _) => false,
         }
     }
 
     pub(super) fn json(self) -> Value {
         match self {
-            Self::Text(text) => json!(text),
             Self::Bool(flag) => json!(flag),
         }
     }

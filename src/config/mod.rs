@@ -110,6 +110,18 @@ pub struct ServerTimeouts {
 pub struct Log {
     pub level: LogLevel,
     pub format: LogFormat,
+    pub access: AccessLog,
+}
+
+/// Which requests are told on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Off,
+    /// Answers 5xx, serin's own, and those that broke off.
+    Errors,
+    /// So many of all, at random.
+    Share(Weight),
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

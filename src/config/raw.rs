@@ -22,7 +22,9 @@ use super::table::table;
 use super::word::{
     Agg, FailureKind, Fallback, Listen, Protocol, SignalKindWord, Then, UnprovenWord,
 };
-use super::{Balance, ChannelKind, HostPattern, LearnerSource, LogFormat, LogLevel, Role};
+use super::{
+    AccessLog, Balance, ChannelKind, HostPattern, LearnerSource, LogFormat, LogLevel, Role,
+};
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
@@ -138,8 +140,9 @@ table! {
             level: LogLevel = LogLevel::Info,
             /// Text for people, JSON for machines.
             format: LogFormat = LogFormat::Text,
+            /// Which requests are told on standard output, a line each: "off", "errors", "all", or a share of them.
+            access: AccessLog = AccessLog::Off,
         }
-        later { access = Accepted::Text("off"), }
     }
 }
 

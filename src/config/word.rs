@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::form::{Accepted, Form, Reading};
 use super::table::{choices, no_choice, table};
-use super::{Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
+use super::{AccessLog, Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
 use crate::rollout::weight::Weight;
 
@@ -213,6 +213,39 @@ impl Form for OnFailure {
             Self::Hold => Some(json!("hold")),
             Self::Rollback => Some(json!("rollback")),
             Self::Fallback(weight) => Some(json!({ "weight": weight.shown() })),
+        }
+    }
+}
+
+impl Form for AccessLog {
+    fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
+        let word = match value {
+            DeValue::String(_) => {
+                reading.text(value, key, "\"off\", \"errors\", \"all\" or a share")?
+            }
+            _ => return Weight::read(value, key, reading).map(Self::Share),
+        };
+        match word.as_str() {
+            "off" => Some(Self::Off),
+            "errors" => Some(Self::Errors),
+            "all" => Some(Self::All),
+            share if share.starts_with(|first: char| first.is_ascii_digit()) => {
+                Weight::read(value, key, reading).map(Self::Share)
+            }
+            other => reading.fault(key, no_choice(other, &["off", "errors", "all"], &[])),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [{ "enum": ["off", "errors", "all"] }, Weight::schema()] })
+    }
+
+    fn shown(&self) -> Option<Value> {
+        match self {
+            Self::Off => Some(json!("off")),
+            Self::Errors => Some(json!("errors")),
+            Self::All => Some(json!("all")),
+            Self::Share(share) => share.shown(),
         }
     }
 }

@@ -295,7 +295,11 @@ impl Driver {
             Verb::Abort => Action::Abort,
             Verb::Approve(said) => Action::Approve(say(charge.gate.plan(), said)?),
             Verb::Reject(said) => Action::Reject(say(charge.gate.plan(), said)?),
-            Verb::SetWeight { weight, guarded } => Action::SetWeight { weight, guarded },
+            Verb::SetWeight { weight, guarded } => Action::SetWeight {
+                weight,
+                guarded,
+                holdout: rollout.plan.holdout,
+            },
             Verb::Pin { learner, arm } => {
                 let pins = charge.gate.split().pins;
                 if pins.len() >= MAX_PINS && !pins.contains_key(&learner) {

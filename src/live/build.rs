@@ -184,6 +184,7 @@ fn rules(config: &Config) -> Rules {
         trusted: config.server.trusted.clone(),
         limits: config.server.limits,
         timeouts: config.server.timeouts.clone(),
+        access: config.server.log.access,
         claimed_lengths: claimed
             .iter()
             .fold(0, |bits, name| bits | 1 << name.len().min(63)),
@@ -198,8 +199,9 @@ pub(super) mod tests {
         Telemetry, at_rest,
     };
     use crate::config::{
-        Admin, Balance, Failover, HostPattern, LearnerSource, Limits, Log, LogFormat, LogLevel,
-        Pool, PoolTimeouts, Retries, Rollout, Route, Server, ServerTimeouts, State, Target,
+        AccessLog, Admin, Balance, Failover, HostPattern, LearnerSource, Limits, Log, LogFormat,
+        LogLevel, Pool, PoolTimeouts, Retries, Rollout, Route, Server, ServerTimeouts, State,
+        Target,
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
@@ -304,6 +306,7 @@ pub(super) mod tests {
             log: Log {
                 level: LogLevel::Info,
                 format: LogFormat::Text,
+                access: AccessLog::Off,
             },
         }
     }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::routes::Routes;
 use super::{EndpointView, PoolView, Pools, RolloutSettings};
-use crate::config::{Failover, LearnerSource, Limits, ServerTimeouts};
+use crate::config::{AccessLog, Failover, LearnerSource, Limits, ServerTimeouts};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
@@ -67,6 +67,8 @@ pub struct Rules {
     pub trusted: Vec<IpNet>,
     pub limits: Limits,
     pub timeouts: ServerTimeouts,
+    /// Which requests the access log tells.
+    pub access: AccessLog,
     /// Names of headers that any pool sets, in lower case with `_` as `-`, sorted: learners may not set them.
     pub claimed: Vec<Box<str>>,
     /// Bit n is set where a claimed name is n bytes long (64 and more share the last bit).

@@ -18,10 +18,12 @@ use super::deadline::Deadline;
 use super::http2::Lane;
 use super::io::Meter;
 use super::outcome::Trial;
+use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
 use crate::rollout::slot::Class;
 use crate::upstream::connect::Connection;
+use crate::upstream::endpoint::Endpoint;
 
 /// How long a connection may take to be ready again after its answer was read.
 const READY_PATIENCE: Duration = Duration::from_secs(30);
@@ -33,6 +35,8 @@ const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Answer {
     kind: Kind,
     turn: Turn,
+    /// Where the access log tells of it.
+    visit: Option<Box<Visit>>,
 }
 
 /// The body of an upstream's answer.
@@ -93,17 +97,36 @@ enum Kind {
 // === impl Answer ===
 
 impl Answer {
-    pub(super) fn text(text: Bytes, turn: Turn) -> Self {
+    pub(super) fn text(text: Bytes, turn: Turn, visit: Option<Box<Visit>>) -> Self {
         Self {
             kind: Kind::Text(text),
             turn,
+            visit,
         }
     }
 
-    pub(super) fn download(download: Download, turn: Turn) -> Self {
+    pub(super) fn download(download: Download, turn: Turn, visit: Option<Box<Visit>>) -> Self {
         Self {
             kind: Kind::Download(download),
             turn,
+            visit,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.kind {
+            Kind::Text(text) => text.is_empty(),
+            Kind::Download(download) => download.incoming.is_end_stream(),
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.is_over()
+            && let Some(visit) = &mut self.visit
+        {
+            visit.ended();
         }
     }
 }
@@ -116,21 +139,22 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Self { kind, turn } = &mut *self;
-        match &mut turn.lane {
+        let Self { kind, turn, visit } = &mut *self;
+        let polled = match &mut turn.lane {
             None => kind.poll(cx),
             Some(lane) => lane.poll_frame(|| kind.poll(cx)),
+        };
+        if let (Some(visit), Poll::Ready(Some(Ok(frame)))) = (visit, &polled) {
+            visit.handed_on(frame.data_ref().map_or(0, Bytes::len));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         if self.turn.lane.as_ref().is_some_and(Lane::keeps) {
             return false;
         }
-        match &self.kind {
-            Kind::Text(text) => text.is_empty(),
-            Kind::Download(download) => download.incoming.is_end_stream(),
-        }
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -171,6 +195,11 @@ impl Download {
             idle: None,
             done: false,
         }
+    }
+
+    /// That gives it; `None` once it was read.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
+        self.connection.as_ref().map(Connection::endpoint)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {

@@ -24,6 +24,7 @@ use super::io::{Accepted, Meter, Phase};
 use super::respond::{self, Fault};
 use super::service::{Client, handle};
 use super::transport::Transport;
+use super::visit;
 use super::worker::Worker;
 use crate::config::{Limits, ServerTimeouts};
 use crate::rollout::time::millis;
@@ -140,6 +141,7 @@ pub(super) async fn serve(
         worker
             .recorder
             .record_answer(fault.status().as_u16(), Some(fault.reason()));
+        visit::tell_refused(&worker, peer.ip(), fault.status(), fault.reason());
         refuse(stream, fault).await;
     } else if cut == Some(Cut::Reset) {
         reset(&stream);

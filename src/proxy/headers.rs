@@ -292,7 +292,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Limits, ServerTimeouts};
+    use crate::config::{AccessLog, Limits, ServerTimeouts};
 
     const DICE: Dice = Dice {
         trace: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
@@ -342,6 +342,7 @@ mod tests {
                 idle_grace: second,
                 drain: second,
             },
+            access: AccessLog::Off,
             claimed: claimed.iter().map(|&name| name.into()).collect(),
             claimed_lengths: claimed
                 .iter()

@@ -24,6 +24,7 @@ mod respond;
 mod service;
 mod translate;
 mod transport;
+mod visit;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};
@@ -121,6 +122,7 @@ pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers
             workers: count,
             max_connections: (parts.max_connections / count).max(1),
             shutdown: parts.shutdown.clone(),
+            access_log: parts.telemetry.access_log(),
         };
         spawn(worker, worker_parts, sender.clone())?;
     }

@@ -25,6 +25,7 @@ use super::outcome::{Ledger, OwnArm};
 use super::respond::{self, Fault};
 use super::translate;
 use super::transport::Secured;
+use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
 use crate::live::{Held, Matched, PoolIndex, RolloutIndex, Rules, Target};
@@ -58,13 +59,20 @@ pub(super) async fn handle(
     let is_http2 = lane.is_some();
     let turn = Turn::begin(&client.meter, lane);
     let has_body = !request.body().is_end_stream();
-    let mut response = match serve(&client, request).await {
+    let mut visit = Visit::begin(&client.worker, client.ip, &request);
+    let mut response = match serve(&client, request, visit.as_deref_mut()).await {
         Ok((response, reply)) => {
             client
                 .worker
                 .recorder
                 .record_answer(response.status().as_u16(), None);
-            response.map(|()| Answer::download(reply, turn))
+            if let Some(visit) = &mut visit {
+                visit.answered(response.status(), None);
+                reply
+                    .endpoint()
+                    .inspect(|endpoint| visit.answered_by(endpoint));
+            }
+            response.map(|()| Answer::download(reply, turn, visit))
         }
         Err(fault) => {
             if has_body {
@@ -75,8 +83,11 @@ pub(super) async fn handle(
                 .worker
                 .recorder
                 .record_answer(fault.status().as_u16(), Some(fault.reason()));
+            if let Some(visit) = &mut visit {
+                visit.answered(fault.status(), Some(fault.reason()));
+            }
             let (response, text) = respond::answer(fault);
-            response.map(|()| Answer::text(text, turn))
+            response.map(|()| Answer::text(text, turn, visit))
         }
     };
     if is_http2 {
@@ -93,6 +104,7 @@ pub(super) async fn handle(
 async fn serve(
     client: &Client,
     request: Request<Incoming>,
+    visit: Option<&mut Visit>,
 ) -> Result<(Response<()>, Download), Fault> {
     let began = clock::now();
     let held = client.worker.table();
@@ -140,6 +152,10 @@ async fn serve(
         chosen,
         ledger,
     } = destination;
+    if let Some(visit) = visit {
+        let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
+        visit.routed(&held, pool, chosen);
+    }
     let start = Start {
         worker: Rc::clone(&client.worker),
         ledger,

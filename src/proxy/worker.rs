@@ -22,6 +22,7 @@ use crate::clock;
 use crate::live::{Held, Live, Reader, RolloutIndex};
 use crate::rollout::time::millis;
 use crate::shutdown::{Shutdown, Stage};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Recorder, Tally};
 use crate::tls;
 use crate::upstream::budget::FailoverBudget;
@@ -43,6 +44,8 @@ pub(super) struct WorkerParts {
     /// Connections of this worker; never 0.
     pub(super) max_connections: usize,
     pub(super) shutdown: Shutdown,
+    /// `None` where nobody wants to read one.
+    pub(super) access_log: Option<Arc<AccessLog>>,
 }
 
 /// What the requests of one worker share.
@@ -54,6 +57,7 @@ pub(super) struct Worker {
     pub(super) clock: Arc<CoarseClock>,
     /// Told when a connection has ended.
     pub(super) left: Notify,
+    pub(super) access_log: Option<Arc<AccessLog>>,
     reader: RefCell<Reader>,
     /// By the rollout's place in the table.
     budgets: RefCell<Vec<FailoverBudget>>,
@@ -88,6 +92,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         registry: Registry::default(),
         clock: Arc::default(),
         left: Notify::new(),
+        access_log: parts.access_log,
         reader: RefCell::new(parts.live.reader()),
         budgets: RefCell::default(),
         workers: parts.workers,

@@ -18,7 +18,13 @@ const TELLING: u64 = 3;
 pub fn sentence(event: &EventRecord) -> String {
     let weight = weight_text(event.weight_ppm);
     match &event.detail {
-        Detail::Started { stages } => format!("started: {stages} stages, the first at {weight}"),
+        // While hooks run before the first stage, its weight is not in force yet.
+        Detail::Started { stages } if event.weight_ppm == 0 => {
+            format!("started: {}, none in force yet", stage_count(*stages))
+        }
+        Detail::Started { stages } => {
+            format!("started: {}, the first at {weight}", stage_count(*stages))
+        }
         Detail::StageBegan => format!(
             "stage {} began: the first canary request at {weight}",
             stage(event)
@@ -148,7 +154,10 @@ pub fn sentence(event: &EventRecord) -> String {
         ),
         Detail::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
         Detail::Scheduled { stages, start_at } => {
-            format!("scheduled: {stages} stages, the first from {start_at} on")
+            format!(
+                "scheduled: {}, the first from {start_at} on",
+                stage_count(*stages)
+            )
         }
         Detail::ApprovalAsked { roles, .. } => {
             format!(
@@ -393,6 +402,13 @@ pub(super) fn grouped(count: u64) -> String {
         out.push(digit);
     }
     out
+}
+
+fn stage_count(stages: usize) -> String {
+    match stages {
+        1 => "1 stage".to_owned(),
+        _ => format!("{stages} stages"),
+    }
 }
 
 #[cfg(test)]

@@ -13,9 +13,8 @@ const Z: [f64; 4] = [
     2.326_347_874_040_841,
     3.090_232_306_167_813,
 ];
-/// A class is an octave at most. Limits and edges are class borders, so what is above them is exact; other figures of
-/// latency are as coarse as that.
-const STEPS_PER_OCTAVE: i32 = 1;
+/// Steps of a class: a quarter of an octave. Limits and edges are class borders, so what is above them is exact.
+const STEPS_PER_OCTAVE: i32 = 4;
 /// 2^-4 ms, below what is told apart, to 2^17 ms, above it.
 const OCTAVES: std::ops::RangeInclusive<i32> = -4..=17;
 

@@ -3,6 +3,7 @@
 //! Owns their names, labels and help: dashboards and alert rules depend on them. Counters run from
 //! the start of the process and stand as of the last drain.
 
+use super::access_log::AccessLog;
 use super::prometheus::{Exposition, Label};
 use super::totals::{RolloutTotals, Totals};
 use super::{Attempt, CLASSES, Tally, class_index, class_label};
@@ -69,6 +70,14 @@ pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
         "Connections of learners open now.",
     )
     .count(&[], totals.connections_open());
+}
+
+pub(super) fn access_log(log: &AccessLog, out: &mut Exposition) {
+    out.counter(
+        "serin_access_log_dropped_total",
+        "Lines of the access log that were dropped because standard output was read too slowly.",
+    )
+    .count(&[], log.dropped());
 }
 
 fn pools(totals: &Totals, out: &mut Exposition) {

@@ -4,6 +4,7 @@
 //! slots (`drain`), the totals since start (`totals`) and the Prometheus text (`prometheus`,
 //! `expose`). Never knows who writes to it, never judges a number.
 
+pub mod access_log;
 mod assignments;
 mod buckets;
 mod drain;
@@ -20,7 +21,7 @@ mod sights;
 mod totals;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::rollout::assign::LearnerHash;
@@ -34,6 +35,7 @@ pub use meters::{PoolMeter, RolloutMeter};
 pub use notices::ChannelMeter;
 pub use recorder::Recorder;
 
+use access_log::AccessLog;
 use drain::Drainer;
 use meters::Registry;
 use notices::Channels;
@@ -44,6 +46,7 @@ pub struct Telemetry {
     registry: Mutex<Registry>,
     drainer: Mutex<Drainer>,
     channels: Mutex<Channels>,
+    access_log: OnceLock<Arc<AccessLog>>,
 }
 
 /// A segment's number within its rollout; 0 = none was said.
@@ -120,6 +123,7 @@ impl Telemetry {
             registry: Mutex::default(),
             drainer: Mutex::default(),
             channels: Mutex::default(),
+            access_log: OnceLock::new(),
         })
     }
 
@@ -150,6 +154,17 @@ impl Telemetry {
         lock(&self.channels).channel(name)
     }
 
+    /// Starts the access log, for workers that start later. A second call changes nothing.
+    pub fn start_access_log(&self, format: access_log::Format) {
+        self.access_log
+            .get_or_init(|| Arc::new(AccessLog::start(format)));
+    }
+
+    /// `None` where none was started.
+    pub fn access_log(&self) -> Option<Arc<AccessLog>> {
+        self.access_log.get().cloned()
+    }
+
     /// Takes everything recorded since the last drain. `at` is the start of the part of a second that
     /// the slots are given, `width` its length. One entry for each rollout that still has a meter or that was written
     /// to, also where its slot is empty: that time passed without requests is an observation too.
@@ -161,6 +176,9 @@ impl Telemetry {
     pub fn expose(&self, out: &mut Exposition) {
         expose::expose(&lock(&self.drainer).totals, out);
         lock(&self.channels).expose(out);
+        if let Some(log) = self.access_log.get() {
+            expose::access_log(log, out);
+        }
     }
 }
 

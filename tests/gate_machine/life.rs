@@ -380,6 +380,38 @@ fn the_holdout_lasts_until_complete() {
 }
 
 #[test]
+fn the_holdout_caps_weights_by_hand_until_a_run_has_completed() {
+    let mut world = World::new();
+    world.holdout = weight("1%");
+    let refused = |world: &mut World| {
+        world.set_weight("100%");
+        assert!(
+            world.refusal().starts_with("422 100% is above 99%"),
+            "{}",
+            world.refusal()
+        );
+    };
+    refused(&mut world);
+    world.set_weight("99%");
+    world.tick();
+    assert_eq!(world.weight(), weight("99%"));
+    // An aborted run did not complete.
+    world.set_weight("0%");
+    world.start(plan(|parts| parts.holdout = weight("1%")));
+    world.tick();
+    world.order(Action::Abort);
+    world.tick();
+    refused(&mut world);
+    world.start(plan(|parts| parts.holdout = weight("1%")));
+    world.run_until(seconds(4300), |world| world.phase() == Phase::Complete);
+    for share in ["50%", "100%"] {
+        world.set_weight(share);
+        world.tick();
+        assert_eq!(world.weight(), weight(share), "{}", world.refusal());
+    }
+}
+
+#[test]
 fn nothing_is_compared_with_a_baseline_that_carries_nobody() {
     let mut world = World::new();
     world.sim.arms[1].refusing = 0.5;

@@ -8,6 +8,7 @@ use serin::rollout::name::RoleName;
 use serin::rollout::plan::{OnSuccess, Plan};
 use serin::rollout::schedule::{Days, Daytime, Hours, Zone};
 use serin::rollout::time::WallTime;
+use serin::rollout::weight::Weight;
 
 use crate::sim::{WALL_MS, World, conditions, plan, seconds, span, weight};
 
@@ -296,6 +297,7 @@ fn nothing_advances_in_a_freeze_and_a_rollback_does() {
             Action::SetWeight {
                 weight: weight("5%"),
                 guarded: true,
+                holdout: Weight::ZERO,
             },
             "cannot set a weight above 0: the rollout is frozen",
         ),
@@ -450,6 +452,7 @@ fn a_scheduled_run_can_be_given_up() {
     let set = |share: &str| Action::SetWeight {
         weight: weight(share),
         guarded: true,
+        holdout: Weight::ZERO,
     };
     check(Action::Abort, Phase::Aborted);
     check(Action::Rollback, Phase::RolledBack);

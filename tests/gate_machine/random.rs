@@ -127,6 +127,7 @@ fn some_action(dice: &mut Dice) -> Action {
         14 => Action::SetWeight {
             weight: weight(share),
             guarded: dice.below(4) > 0,
+            holdout: Weight::ZERO,
         },
         15 => Action::Pin {
             learner,

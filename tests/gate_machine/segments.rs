@@ -311,6 +311,7 @@ fn a_ceiling_by_hand_holds_and_goes_down_at_once_and_up_when_it_is_recorded() {
         Action::SetWeight {
             weight: weight("10%"),
             guarded: true,
+            holdout: Weight::ZERO,
         },
         "",
         false,

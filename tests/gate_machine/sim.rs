@@ -77,6 +77,8 @@ pub(crate) struct Sim {
 pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) sim: Sim,
+    /// Of the configured plan, for weights by hand.
+    pub(crate) holdout: Weight,
 }
 
 pub(crate) fn seconds(s: u64) -> Duration {
@@ -354,6 +356,7 @@ impl World {
         Self {
             gate: Gate::at_rest(Weight::ZERO),
             sim: Sim::new(),
+            holdout: Weight::ZERO,
         }
     }
 
@@ -409,6 +412,7 @@ impl World {
         self.order(Action::SetWeight {
             weight: weight(share),
             guarded: true,
+            holdout: self.holdout,
         })
     }
 

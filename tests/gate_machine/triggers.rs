@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serin::rollout::gate::{Action, EventKind, Phase, RollbackCause};
+use serin::rollout::weight::Weight;
 
 use crate::sim::{World, conditions, plan, seconds, span, weight};
 
@@ -223,6 +224,7 @@ fn a_weight_by_hand_without_a_plan_has_the_tripwire() {
         world.order(Action::SetWeight {
             weight: weight("5%"),
             guarded,
+            holdout: Weight::ZERO,
         });
         world.run(seconds(10));
         world.sim.canary().failing = 0.7;

@@ -107,6 +107,7 @@ pub(crate) fn run() -> Run {
         plan,
         started: at(0),
         ended: None,
+        completed: true,
         baseline_endpoints: 8,
         version: "v2".to_owned(),
         fallback_used: false,

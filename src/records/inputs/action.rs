@@ -31,6 +31,8 @@ pub(super) enum ActionLine {
     SetWeight {
         weight_ppm: u32,
         guarded: bool,
+        #[serde(default)]
+        holdout_ppm: u32,
     },
     Pin {
         learner: String,
@@ -106,9 +108,14 @@ impl From<&Action> for ActionLine {
                 until_wall_ms: until.map(WallTime::as_unix_millis),
             },
             Action::Unfreeze => Self::Unfreeze,
-            Action::SetWeight { weight, guarded } => Self::SetWeight {
+            Action::SetWeight {
+                weight,
+                guarded,
+                holdout,
+            } => Self::SetWeight {
                 weight_ppm: weight.ppm(),
                 guarded: *guarded,
+                holdout_ppm: holdout.ppm(),
             },
             Action::Pin { learner, arm } => Self::Pin {
                 learner: hex(learner),
@@ -153,9 +160,11 @@ impl ActionLine {
             Self::SetWeight {
                 weight_ppm,
                 guarded,
+                holdout_ppm,
             } => Action::SetWeight {
                 weight: weight(weight_ppm)?,
                 guarded,
+                holdout: weight(holdout_ppm)?,
             },
             Self::Pin { learner, arm } => Action::Pin {
                 learner: bytes(&learner)?.into(),

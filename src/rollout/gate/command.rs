@@ -70,7 +70,12 @@ impl Gate {
             Action::Abort => self.abort(now, author, out),
             Action::Approve(say) => self.approve(now, author, say, out),
             Action::Reject(say) => self.reject(now, author, say, out),
-            Action::SetWeight { weight, guarded } => {
+            Action::SetWeight {
+                weight,
+                guarded,
+                holdout,
+            } => {
+                self.refuse_above(weight, self.holdout_in_force(holdout))?;
                 self.set_weight(now, author, weight, guarded, out)
             }
             Action::Pin { learner, arm } => self.pin(now, author, learner, arm, out),
@@ -130,6 +135,7 @@ impl Gate {
             plan,
             started: now,
             ended: None,
+            completed: false,
             baseline_endpoints,
             fallback_used: false,
             failed_segments: Default::default(),
@@ -323,6 +329,25 @@ impl Gate {
         Ok(())
     }
 
+    // A run's own while it lasts; nobody's once it has completed.
+    fn holdout_in_force(&self, configured: Weight) -> Weight {
+        match &self.state.run {
+            Some(run) if self.state.phase.is_in_a_run() => run.plan.holdout,
+            Some(run) if run.completed => Weight::ZERO,
+            Some(_) | None => configured,
+        }
+    }
+
+    fn refuse_above(&self, weight: Weight, holdout: Weight) -> Answer {
+        let cap = Weight::from_ppm(Weight::FULL.ppm() - holdout.ppm()).unwrap_or_default();
+        if weight <= cap {
+            return Ok(());
+        }
+        Err(Refusal::Invalid(format!(
+            "{weight} is above {cap}, which the holdout of {holdout} leaves until the end"
+        )))
+    }
+
     fn set_weight_in_a_run(
         &mut self,
         now: Now,
@@ -333,14 +358,6 @@ impl Gate {
     ) -> Answer {
         if weight.is_zero() {
             return self.roll_back_by_hand(now, author, out);
-        }
-        let holdout = self.plan().map(|plan| plan.holdout).unwrap_or_default();
-        let cap = Weight::from_ppm(Weight::FULL.ppm() - holdout.ppm()).unwrap_or_default();
-        if weight > cap {
-            let why = format!(
-                "{weight} is above {cap}, which the holdout of {holdout} leaves until the end"
-            );
-            return Err(Refusal::Invalid(why));
         }
         let from = self.state.split.weight;
         self.renew_evidence(now, author, out);

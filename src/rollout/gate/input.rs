@@ -81,10 +81,12 @@ pub enum Action {
     Approve(Say),
     /// No, for one role.
     Reject(Say),
-    /// By hand. `guarded` is false only for `?guard=false`.
+    /// By hand. `guarded` is false only for `?guard=false`. Outside a run, until one has completed, `holdout` caps it: that
+    /// of the plan that would be started.
     SetWeight {
         weight: Weight,
         guarded: bool,
+        holdout: Weight,
     },
     Pin {
         learner: Box<[u8]>,

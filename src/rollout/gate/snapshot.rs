@@ -191,6 +191,8 @@ pub struct Run {
     pub plan: Plan,
     pub started: Now,
     pub ended: Option<Now>,
+    /// It ended because its last stage passed: the holdout is over.
+    pub completed: bool,
     /// Baseline's usable endpoints at `start`.
     pub baseline_endpoints: u32,
     /// Of the canary: the plan's, or what replaced it since.

@@ -396,6 +396,7 @@ impl Gate {
             return;
         };
         run.ended = Some(now);
+        run.completed = true;
         let (weight, index) = (run.plan.final_weight(), run.stage.index);
         self.state.phase = Phase::Complete;
         self.queue_after_hooks(index);

@@ -1,0 +1,184 @@
+//! One request as the access log tells it: noted as it comes, written when the last of its answer has been handed on.
+//!
+//! Owns which requests are told. Where none is, nothing is noted. Decides nothing about the request.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+
+use super::worker::Worker;
+use crate::clock;
+use crate::config::AccessLog;
+use crate::live::{Held, PoolIndex, RolloutIndex};
+use crate::rollout::name::Arm;
+use crate::rollout::time::WallTime;
+use crate::rollout::weight::Weight;
+use crate::telemetry::access_log::Line;
+use crate::upstream::endpoint::Endpoint;
+
+/// What is known of a request so far.
+pub(super) struct Visit {
+    worker: Rc<Worker>,
+    /// Only if it went ill.
+    errors_only: bool,
+    at: WallTime,
+    began: Instant,
+    client: IpAddr,
+    version: Version,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    route: Option<Route>,
+    endpoint: Option<Arc<Endpoint>>,
+    status: StatusCode,
+    error: Option<&'static str>,
+    bytes: u64,
+    whole: bool,
+}
+
+struct Route {
+    held: Held,
+    pool: PoolIndex,
+    chosen: Option<(RolloutIndex, Arm)>,
+}
+
+impl Visit {
+    /// `None` where this request is not to be told.
+    pub(super) fn begin<B>(
+        worker: &Rc<Worker>,
+        client: IpAddr,
+        request: &Request<B>,
+    ) -> Option<Box<Self>> {
+        let errors_only = match worker.table().rules().access {
+            AccessLog::Off => return None,
+            AccessLog::Errors => true,
+            AccessLog::Share(share) if is_drawn(share) => false,
+            AccessLog::Share(_) => return None,
+            AccessLog::All => false,
+        };
+        Some(Box::new(Self {
+            worker: Rc::clone(worker),
+            errors_only,
+            at: clock::wall(),
+            began: clock::now(),
+            client,
+            version: request.version(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            host: request.headers().get(header::HOST).cloned(),
+            route: None,
+            endpoint: None,
+            status: StatusCode::OK,
+            error: None,
+            bytes: 0,
+            whole: false,
+        }))
+    }
+
+    pub(super) fn routed(
+        &mut self,
+        held: &Held,
+        pool: PoolIndex,
+        chosen: Option<(RolloutIndex, Arm)>,
+    ) {
+        self.route = Some(Route {
+            held: Rc::clone(held),
+            pool,
+            chosen,
+        });
+    }
+
+    /// The answer's head: an endpoint's, or serin's own.
+    pub(super) fn answered(&mut self, status: StatusCode, error: Option<&'static str>) {
+        self.status = status;
+        self.error = error;
+    }
+
+    pub(super) fn answered_by(&mut self, endpoint: &Arc<Endpoint>) {
+        self.endpoint = Some(Arc::clone(endpoint));
+    }
+
+    pub(super) fn handed_on(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(super) fn ended(&mut self) {
+        self.whole = true;
+    }
+
+    fn is_told(&self) -> bool {
+        !self.errors_only || self.error.is_some() || self.status.is_server_error() || !self.whole
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let Some(log) = self.worker.access_log.as_deref().filter(|_| self.is_told()) else {
+            return;
+        };
+        let route = self.route.as_ref();
+        let chosen = route.and_then(|route| Some((route, route.chosen?)));
+        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
+        log.write(&Line {
+            at: self.at,
+            client: self.client,
+            protocol: Some(protocol(self.version)),
+            method: Some(self.method.as_str()),
+            host: self.uri.authority().map(|host| host.as_str()).or(host),
+            path: Some(self.uri.path()),
+            status: self.status.as_u16(),
+            error: self.error,
+            rollout: chosen.map(|(route, (rollout, _))| route.held.rollout(rollout).name.as_str()),
+            arm: chosen.map(|(_, (_, arm))| arm.as_str()),
+            pool: route.map(|route| route.held.pool(route.pool).name.as_str()),
+            endpoint: self.endpoint.as_deref().map(Endpoint::address),
+            bytes: self.bytes,
+            duration: clock::now().saturating_duration_since(self.began),
+            whole: self.whole,
+        });
+    }
+}
+
+/// A head that was refused before it was a request: told as an error is.
+pub(super) fn tell_refused(worker: &Worker, client: IpAddr, status: StatusCode, error: &str) {
+    let is_told = match worker.table().rules().access {
+        AccessLog::Off => false,
+        AccessLog::Errors | AccessLog::All => true,
+        AccessLog::Share(share) => is_drawn(share),
+    };
+    let Some(log) = worker.access_log.as_deref().filter(|_| is_told) else {
+        return;
+    };
+    log.write(&Line {
+        at: clock::wall(),
+        client,
+        protocol: None,
+        method: None,
+        host: None,
+        path: None,
+        status: status.as_u16(),
+        error: Some(error),
+        rollout: None,
+        arm: None,
+        pool: None,
+        endpoint: None,
+        bytes: 0,
+        duration: std::time::Duration::ZERO,
+        whole: true,
+    });
+}
+
+fn is_drawn(share: Weight) -> bool {
+    rand::random_range(0..Weight::FULL.ppm()) < share.ppm()
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

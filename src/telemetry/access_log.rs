@@ -1,0 +1,266 @@
+//! The access log: one line on standard output for each request that it was asked to tell.
+//!
+//! Owns what a line holds and its two forms. A worker hands a line over and goes on: where standard output is read too
+//! slowly, lines are dropped and counted. Chooses no request, and never holds a query: queries may name learners.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::calendar::moment_text;
+use crate::rollout::time::WallTime;
+
+/// Lines that wait for standard output at most; some 4 MiB.
+const WAITING: usize = 16_384;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+/// Where lines go.
+pub struct AccessLog {
+    format: Format,
+    out: NonBlocking,
+    dropped: ErrorCounter,
+    /// Dropped, it waits a moment for the lines that are still to be written.
+    writer: Mutex<Option<WorkerGuard>>,
+}
+
+/// One request as it is told. What is not known is left out.
+#[derive(Clone, Debug)]
+pub struct Line<'a> {
+    /// When the request's head was read.
+    pub at: WallTime,
+    pub client: IpAddr,
+    /// `HTTP/1.1`; `None` where the head was never read.
+    pub protocol: Option<&'a str>,
+    pub method: Option<&'a str>,
+    pub host: Option<&'a str>,
+    /// Of the target, without its query.
+    pub path: Option<&'a str>,
+    pub status: u16,
+    /// `x-serin-error`: why serin answered by itself.
+    pub error: Option<&'a str>,
+    pub rollout: Option<&'a str>,
+    pub arm: Option<&'a str>,
+    pub pool: Option<&'a str>,
+    /// That gave the answer.
+    pub endpoint: Option<&'a str>,
+    /// Of the answer's body, as handed on.
+    pub bytes: u64,
+    /// From the request's head to the end of the answer's body.
+    pub duration: Duration,
+    /// The answer's body was handed on to its end.
+    pub whole: bool,
+}
+
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    time: String,
+    client: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocol: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
+    bytes: u64,
+    duration_ms: f64,
+    whole: bool,
+}
+
+// === impl AccessLog ===
+
+impl AccessLog {
+    /// Starts the thread that writes to standard output.
+    pub fn start(format: Format) -> Self {
+        let (out, writer) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(WAITING)
+            .thread_name("access-log")
+            .finish(io::stdout());
+        Self {
+            format,
+            dropped: out.error_counter(),
+            out,
+            writer: Mutex::new(Some(writer)),
+        }
+    }
+
+    pub fn write(&self, line: &Line<'_>) {
+        let mut text = match self.format {
+            Format::Text => line.to_string(),
+            Format::Json => line.to_json(),
+        };
+        text.push('\n');
+        // A copy is another handle on the same waiting line; a full one drops what comes, and counts it.
+        if let Err(error) = self.out.clone().write_all(text.as_bytes()) {
+            tracing::debug!(%error, "a line of the access log was not written");
+        }
+    }
+
+    /// Lines dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.dropped_lines() as u64
+    }
+
+    /// Writes what waits, for a second at most; what comes later is lost.
+    pub fn stop(&self) {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(writer.take());
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog")
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Line ===
+
+impl Line<'_> {
+    fn to_json(&self) -> String {
+        let line = JsonLine {
+            time: moment_text(self.at),
+            client: self.client,
+            protocol: self.protocol,
+            method: self.method,
+            host: self.host,
+            path: self.path,
+            status: self.status,
+            error: self.error,
+            rollout: self.rollout,
+            arm: self.arm,
+            pool: self.pool,
+            endpoint: self.endpoint,
+            bytes: self.bytes,
+            duration_ms: self.duration.as_secs_f64() * 1e3,
+            whole: self.whole,
+        };
+        serde_json::to_string(&line).unwrap_or_default()
+    }
+}
+
+/// Time, client, request, status, bytes, milliseconds, pool, endpoint, arm, error: each in its place, `-` where it is not
+/// known. Texts of the client's stand in quotes, escaped.
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_none = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let request = match (self.method, self.path, self.protocol) {
+            (Some(method), Some(path), Some(protocol)) => {
+                format!("{method} {}{path} {protocol}", self.host.unwrap_or("-"))
+            }
+            _ => "-".to_owned(),
+        };
+        write!(
+            f,
+            "{} {} {request:?} {} {} {:.1} {} {} {} {}{}",
+            moment_text(self.at),
+            self.client,
+            self.status,
+            self.bytes,
+            self.duration.as_secs_f64() * 1e3,
+            or_none(self.pool),
+            or_none(self.endpoint),
+            or_none(self.arm),
+            or_none(self.error),
+            if self.whole { "" } else { " broken_off" },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line<'static> {
+        Line {
+            at: WallTime::from_unix_millis(1_762_000_000_123),
+            client: IpAddr::from([192, 0, 2, 7]),
+            protocol: Some("HTTP/1.1"),
+            method: Some("GET"),
+            host: Some("example.org"),
+            path: Some("/a\"b"),
+            status: 200,
+            error: None,
+            rollout: Some("analyzer"),
+            arm: Some("canary"),
+            pool: Some("ultra_fast"),
+            endpoint: Some("127.0.0.1:9201"),
+            bytes: 1234,
+            duration: Duration::from_micros(15_250),
+            whole: true,
+        }
+    }
+
+    #[test]
+    fn a_line_of_text_has_its_fields_in_order_and_quotes_what_the_client_said() {
+        assert_eq!(
+            line().to_string(),
+            "2025-11-01T12:26:40.123Z 192.0.2.7 \"GET example.org/a\\\"b HTTP/1.1\" 200 1234 15.2 ultra_fast 127.0.0.1:9201 canary -"
+        );
+        let refused = Line {
+            protocol: None,
+            method: None,
+            host: None,
+            path: None,
+            status: 400,
+            error: Some("bad_request"),
+            rollout: None,
+            arm: None,
+            pool: None,
+            endpoint: None,
+            bytes: 0,
+            duration: Duration::ZERO,
+            whole: false,
+            ..line()
+        };
+        assert_eq!(
+            refused.to_string(),
+            "2025-11-01T12:26:40.123Z 192.0.2.7 \"-\" 400 0 0.0 - - - bad_request broken_off"
+        );
+    }
+
+    #[test]
+    fn a_line_of_json_leaves_out_what_is_not_known() {
+        let read = |line: Line<'_>| -> serde_json::Value {
+            serde_json::from_str(&line.to_json()).expect("JSON")
+        };
+        let told = read(Line {
+            error: None,
+            endpoint: None,
+            ..line()
+        });
+        assert_eq!(
+            told,
+            serde_json::json!({
+                "time": "2025-11-01T12:26:40.123Z", "client": "192.0.2.7", "protocol": "HTTP/1.1", "method": "GET",
+                "host": "example.org", "path": "/a\"b", "status": 200, "rollout": "analyzer", "arm": "canary",
+                "pool": "ultra_fast", "bytes": 1234, "duration_ms": 15.25, "whole": true
+            })
+        );
+    }
+}

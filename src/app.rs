@@ -24,7 +24,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::tls;
-use crate::upstream::health;
+use crate::upstream::upkeep;
 
 /// How long the store may take at the end to write what is pending: a disk that stalls longer has lost it anyway.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -140,7 +140,7 @@ impl App {
             control::StartError::Thread(why) => StartError::Thread(why),
         })?;
 
-        let probes = health::start(live.pools(), shutdown.clone())?;
+        let probes = upkeep::start(live.pools(), shutdown.clone())?;
         let admin = admin::start(admin::Parts {
             listen: config.admin.listen,
             control: control.handle(),

@@ -2,6 +2,8 @@
 
 mod support;
 
+#[path = "data_path/balancing.rs"]
+mod balancing;
 #[path = "data_path/deciding.rs"]
 mod deciding;
 #[path = "data_path/http2.rs"]
@@ -10,6 +12,14 @@ mod http2;
 mod limits;
 #[path = "data_path/messages.rs"]
 mod messages;
+#[path = "data_path/names.rs"]
+mod names;
+#[path = "data_path/outages.rs"]
+mod outages;
+#[path = "data_path/overload.rs"]
+mod overload;
+#[path = "data_path/retrying.rs"]
+mod retrying;
 #[path = "data_path/secured.rs"]
 mod secured;
 #[path = "data_path/shutdown.rs"]

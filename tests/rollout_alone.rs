@@ -16,6 +16,7 @@ extern crate core as criterion;
 extern crate core as flate2;
 extern crate core as futures_util;
 extern crate core as h2;
+extern crate core as hickory_resolver;
 extern crate core as hmac;
 extern crate core as http;
 extern crate core as http_body;

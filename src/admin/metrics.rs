@@ -1,6 +1,7 @@
 //! `GET /metrics`: the counters of the data path, and how rollouts, pools and the store stand.
 
 mod outside;
+mod pools;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use axum::response::IntoResponse;
 
 use super::routes::App;
 use crate::control::RolloutView;
-use crate::live::{CertificateView, EndpointView, PoolView};
+use crate::live::CertificateView;
 use crate::rollout::gate::{ArmFigures, Cause, Phase, process_name};
 use crate::rollout::name::Arm;
 use crate::telemetry::prometheus::{self, Exposition};
@@ -26,7 +27,7 @@ pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
     figures(&views, &mut out);
     outside::show(&views, &mut out);
     segments(&views, &mut out);
-    pools(&app.control.pools(), &mut out);
+    pools::show(&app.control.pools(), &mut out);
     certificates(&app.control.certificates(), &mut out);
     ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], out.finish())
 }
@@ -333,72 +334,6 @@ fn segments(views: &[&RolloutView], out: &mut Exposition) {
     }
 }
 
-/// What a metric of an endpoint shows.
-type OfEndpoint = fn(&EndpointView) -> f64;
-
-const ENDPOINT_GAUGES: [(&str, &str, OfEndpoint); 4] = [
-    (
-        "serin_endpoint_up",
-        "1 where the endpoint is healthy.",
-        |endpoint| truth(endpoint.healthy),
-    ),
-    (
-        "serin_endpoint_drained",
-        "1 where an operator took the endpoint out of use.",
-        |endpoint| truth(endpoint.drained),
-    ),
-    (
-        "serin_endpoint_in_flight",
-        "Requests on their way to the endpoint.",
-        |endpoint| endpoint.in_flight as f64,
-    ),
-    (
-        "serin_endpoint_connections_idle",
-        "Idle connections kept to the endpoint.",
-        |endpoint| endpoint.connections_idle as f64,
-    ),
-];
-
-const ENDPOINT_COUNTERS: [(&str, &str, OfEndpoint); 3] = [
-    (
-        "serin_endpoint_probes_total",
-        "Health probes sent.",
-        |endpoint| endpoint.probes_sent as f64,
-    ),
-    (
-        "serin_endpoint_probes_answered_total",
-        "Health probes answered well.",
-        |endpoint| endpoint.probes_answered as f64,
-    ),
-    (
-        "serin_endpoint_requests_total",
-        "Requests that the endpoint was given.",
-        |endpoint| endpoint.requests as f64,
-    ),
-];
-
-fn pools(pools: &[PoolView], out: &mut Exposition) {
-    for (name, help, read) in ENDPOINT_GAUGES {
-        let mut family = out.gauge(name, help);
-        each_endpoint(pools, |labels, endpoint| {
-            family.sample(labels, read(endpoint));
-        });
-    }
-    for (name, help, read) in ENDPOINT_COUNTERS {
-        let mut family = out.counter(name, help);
-        each_endpoint(pools, |labels, endpoint| {
-            family.sample(labels, read(endpoint));
-        });
-    }
-    let mut blind = out.gauge(
-        "serin_pool_never_healthy",
-        "1 where no endpoint ever passed a probe; it is used all the same.",
-    );
-    for pool in pools {
-        blind.sample(&[("pool", pool.name.as_str())], truth(pool.never_healthy));
-    }
-}
-
 fn certificates(certificates: &[CertificateView], out: &mut Exposition) {
     let mut family = out.gauge(
         "serin_certificate_not_after_seconds",
@@ -407,20 +342,6 @@ fn certificates(certificates: &[CertificateView], out: &mut Exposition) {
     for view in certificates {
         let cert = view.cert.display().to_string();
         family.sample(&[("cert", &cert)], view.not_after as f64);
-    }
-}
-
-fn each_endpoint(pools: &[PoolView], mut show: impl FnMut(&[(&str, &str)], &EndpointView)) {
-    for pool in pools {
-        for endpoint in &pool.endpoints {
-            show(
-                &[
-                    ("pool", pool.name.as_str()),
-                    ("endpoint", &endpoint.address),
-                ],
-                endpoint,
-            );
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::ask::Place;
 use super::guard::Caller;
 use super::problem::Problem;
 use super::routes::App;
-use super::wire::{EndpointRecord, PoolRecord, PoolsAnswer};
+use super::wire::{EjectionRecord, EndpointRecord, PoolRecord, PoolsAnswer};
 use crate::live::{EndpointView, PoolView};
 
 pub(super) async fn show(State(app): State<App>) -> Json<PoolsAnswer> {
@@ -47,6 +47,10 @@ impl From<PoolView> for PoolRecord {
         Self {
             name: pool.name.to_string(),
             never_healthy: pool.never_healthy,
+            dns: pool.dns,
+            dns_fault: pool.dns_fault,
+            limit: pool.limit,
+            queued: pool.queued,
             endpoints: pool
                 .endpoints
                 .into_iter()
@@ -68,6 +72,15 @@ impl From<EndpointView> for EndpointRecord {
             probes_sent: endpoint.probes_sent,
             probes_answered: endpoint.probes_answered,
             requests: endpoint.requests,
+            weight: endpoint.weight,
+            zone: endpoint.zone,
+            warmth: endpoint.warmth,
+            latency_ms: endpoint.latency.map(|span| span.as_secs_f64() * 1000.0),
+            ejected: endpoint.ejected.map(|ejected| EjectionRecord {
+                reason: ejected.reason,
+                left_ms: u64::try_from(ejected.left.as_millis()).unwrap_or(u64::MAX),
+            }),
+            ejections: endpoint.ejections,
         }
     }
 }

@@ -207,20 +207,28 @@ pub struct AssignAnswer {
 }
 
 /// Answer of `GET /api/pools`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolsAnswer {
     pub pools: Vec<PoolRecord>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PoolRecord {
     pub name: String,
     /// No endpoint ever passed a probe: it is used all the same.
     pub never_healthy: bool,
+    /// The name that its endpoints are looked up by.
+    pub dns: Option<String>,
+    /// Why that failed the last time.
+    pub dns_fault: Option<String>,
+    /// Requests that may be under way now; 0 = no limit.
+    pub limit: usize,
+    /// Requests that wait for a place.
+    pub queued: usize,
     pub endpoints: Vec<EndpointRecord>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointRecord {
     pub address: String,
     pub healthy: bool,
@@ -231,6 +239,23 @@ pub struct EndpointRecord {
     pub probes_sent: u64,
     pub probes_answered: u64,
     pub requests: u64,
+    pub weight: u32,
+    pub zone: Option<String>,
+    /// Up to 1: how much of its weight it may carry now; less while it warms up.
+    pub warmth: f64,
+    /// Moving average of the time to an answer's head.
+    pub latency_ms: Option<f64>,
+    /// Left out because it failed its requests.
+    pub ejected: Option<EjectionRecord>,
+    /// How often it was, since start.
+    pub ejections: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EjectionRecord {
+    pub reason: String,
+    /// How much longer.
+    pub left_ms: u64,
 }
 
 /// An error, by RFC 9457.

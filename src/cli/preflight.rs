@@ -134,7 +134,14 @@ impl Checklist {
                 self.skip("health", name.as_str(), "the pool has no health checks");
                 continue;
             };
-            for endpoint in &pool.endpoints {
+            if pool.dns.is_some() {
+                self.skip(
+                    "health",
+                    name.as_str(),
+                    "its endpoints are looked up while serin runs",
+                );
+            }
+            for endpoint in pool.addresses() {
                 let url = format!("http://{endpoint}{}", health.path);
                 let found = answers(calls, Method::GET, &url, health.timeout).await;
                 self.add("health", &format!("{name} {endpoint}"), found);

@@ -3,6 +3,7 @@
 //! Judges what one part means to another. The parts themselves are in `pools`, `routes`, `rollouts`
 //! and `tokens`; none of them stops at a fault.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::thread::available_parallelism;
 
@@ -11,8 +12,11 @@ use super::env::Env;
 use super::faults::Faults;
 use super::form::Count;
 use super::leaf::HostName;
-use super::{Admin, Config, Limits, Log, Server, ServerTimeouts, State};
-use super::{listeners, notify, people, pools, raw, rollouts, routes, tokens};
+use super::{
+    Admin, Config, Limits, Log, Pool, Rollout, Server, ServerTimeouts, SignalSource, State,
+};
+use super::{listeners, notify, overload, people, pools, raw, rollouts, routes, tokens};
+use crate::rollout::name::{PoolName, RolloutName};
 
 /// Checks a whole file. What it answers is only to be used where no fault was added.
 pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
@@ -22,8 +26,9 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
     let state = state(file.state);
     let notify = notify::check(&file.notify, env, faults);
     let rollouts = rollouts::check(file.rollouts, faults);
-    let pools = pools::check(file.pools, faults);
+    let pools = pools::check(file.pools, &file.server.zone, faults);
     people::check(&rollouts, &admin.tokens, faults);
+    scraped(&rollouts, &pools, faults);
     (faults.count() == 0).then_some(Config {
         server,
         admin,
@@ -34,6 +39,32 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         notify,
         rehearsals: file.rehearsal.enabled,
     })
+}
+
+/// What is scraped from endpoints needs to know them before the first request.
+fn scraped(
+    rollouts: &BTreeMap<RolloutName, Rollout>,
+    pools: &BTreeMap<PoolName, Pool>,
+    faults: &mut Faults,
+) {
+    for (name, rollout) in rollouts {
+        let identity = &rollout.plan.identity;
+        let arms = [&identity.baseline, &identity.canary];
+        let is_looked_up =
+            |pool: &&PoolName| pools.get(*pool).is_some_and(|pool| pool.dns.is_some());
+        let Some(pool) = arms.into_iter().find(is_looked_up) else {
+            continue;
+        };
+        for (index, signal) in rollout.signals.iter().enumerate() {
+            if matches!(signal.source, SignalSource::Scrape { .. }) {
+                let key = format!("rollouts.{name}.signals[{index}].source");
+                faults.add(
+                    &key,
+                    format!("scrape needs listed endpoints; those of pool {pool} are looked up"),
+                );
+            }
+        }
+    }
 }
 
 /// A count as the program uses it.
@@ -49,6 +80,7 @@ fn server(raw: &raw::Server, faults: &mut Faults) -> Server {
         workers: workers(raw.workers),
         trusted: raw.trusted.clone(),
         max_connections: usize_of(raw.max_connections),
+        overload: overload::of_server(&raw.overload),
         limits: limits(&raw.limits),
         timeouts: timeouts(&raw.timeouts),
         log: Log {

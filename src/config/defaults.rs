@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::LearnerSource;
 use super::form::OrFalse;
 use super::leaf::EventWord;
+use super::word::FailureKind;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::StageName;
 use crate::rollout::plan::{EvidenceParts, Level};
@@ -68,6 +69,38 @@ pub(super) const RETENTION: Duration = Duration::from_secs(30 * 24 * HOUR);
 pub(super) const STATE_PATH: &str = "state/serin.db";
 /// The directory that the client's tools look into.
 pub(super) const DEPLOYMENT_LOGS: &str = "deployment-logs";
+
+/// Endpoints are alike until somebody says otherwise.
+pub(super) const ENDPOINT_WEIGHT: u64 = 1;
+
+/// Caches and pools of connections fill within seconds; longer keeps the others overloaded.
+pub(super) const SLOW_START: Duration = Duration::from_secs(10);
+
+/// What says that the endpoint is gone. An answer of its own, 5xx too, may be the request's doing, and is the gate's matter.
+pub(super) const EJECT_ON: [FailureKind; 3] = [
+    FailureKind::Connect,
+    FailureKind::Reset,
+    FailureKind::Timeout,
+];
+/// Five in a row are no accident: an endpoint that fails one in ten does so once in 100,000 requests.
+pub(super) const EJECT_CONSECUTIVE: u64 = 5;
+/// Half of what it is given: the others would do better.
+pub(super) const EJECT_SHARE: f64 = 0.5;
+/// Fewer say little of a share.
+pub(super) const EJECT_MIN_REQUESTS: u64 = 20;
+/// Long enough for a share, short enough to forget.
+pub(super) const EJECT_OVER: Duration = Duration::from_secs(10);
+/// A restart takes some seconds.
+pub(super) const EJECT_TIME_OUT: Duration = Duration::from_secs(10);
+/// Who is still sick then is asked every five minutes.
+pub(super) const EJECT_MAX_TIME_OUT: Duration = Duration::from_secs(5 * MINUTE);
+
+/// 0 = no limit: what a pool can carry only its owner knows, or `adaptive` finds out.
+pub(super) const IN_FLIGHT: u64 = 0;
+/// Nobody waits where nobody said how many may: a queue hides an overload from those who could react to it.
+pub(super) const QUEUED: u64 = 0;
+/// Who waits longer would be gone when a place is free.
+pub(super) const QUEUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The client's health path.
 pub(super) const HEALTH_PATH: &str = "/health";

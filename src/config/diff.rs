@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::amount::format_size;
 use super::{
-    AccessLog, Admin, Channel, Config, LearnerSource, Pool, Rollout, Route, Server, Signal, Target,
-    Token,
+    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, LearnerSource, Pool, Rollout,
+    Route, Server, Signal, Target, Token,
 };
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
@@ -118,22 +118,29 @@ impl Diff {
     }
 
     fn endpoints(&mut self, pool: &str, old: &Pool, new: &Pool) {
-        for gone in old
-            .endpoints
-            .iter()
-            .filter(|endpoint| !new.endpoints.contains(endpoint))
-        {
+        let by_address = |pool: &Pool| -> BTreeMap<String, Endpoint> {
+            let endpoints = pool.endpoints.iter();
+            endpoints
+                .map(|endpoint| (endpoint.address.clone(), endpoint.clone()))
+                .collect()
+        };
+        let (old, new) = (by_address(old), by_address(new));
+        for gone in old.keys().filter(|address| !new.contains_key(*address)) {
             self.say(
                 Area::Pools,
                 format!("endpoint {gone} removed from pool {pool}"),
             );
         }
-        for come in new
-            .endpoints
-            .iter()
-            .filter(|endpoint| !old.endpoints.contains(endpoint))
-        {
+        for come in new.keys().filter(|address| !old.contains_key(*address)) {
             self.say(Area::Pools, format!("endpoint {come} added to pool {pool}"));
+        }
+        for (address, old, new) in common(&old, &new) {
+            self.settings(
+                Area::Pools,
+                &format!("endpoint {address} of pool {pool}: "),
+                &endpoint(old),
+                &endpoint(new),
+            );
         }
     }
 
@@ -293,6 +300,7 @@ fn server(server: &Server) -> Settings {
     vec![
         ("server.trusted", format!("{:?}", server.trusted)),
         ("server.max_connections", server.max_connections.to_string()),
+        ("server.overload", server.overload.to_string()),
         ("server.limits.head", format_size(limits.head_bytes as u64)),
         ("server.limits.headers", limits.headers.to_string()),
         (
@@ -370,8 +378,21 @@ fn pool(pool: &Pool) -> Settings {
         },
     );
     vec![
+        (
+            "dns",
+            pool.dns.as_ref().map_or_else(String::new, Dns::to_string),
+        ),
         ("balance", pool.balance.as_str().to_owned()),
+        ("zone", pool.zone.clone().unwrap_or_default()),
         ("health", health),
+        ("overload", pool.overload.to_string()),
+        ("slow_start", format_duration(pool.slow_start)),
+        (
+            "ejection",
+            pool.ejection
+                .as_ref()
+                .map_or_else(|| "false".to_owned(), Ejection::to_string),
+        ),
         ("timeouts.connect", format_duration(timeouts.connect)),
         (
             "timeouts.answer_head",
@@ -383,6 +404,13 @@ fn pool(pool: &Pool) -> Settings {
         ("retries.attempts", retries.attempts.to_string()),
         ("retries.per_try", format_duration(retries.per_try)),
         ("retries.budget", retries.budget.to_string()),
+    ]
+}
+
+fn endpoint(endpoint: &Endpoint) -> Settings {
+    vec![
+        ("weight", endpoint.weight.to_string()),
+        ("zone", endpoint.zone.clone().unwrap_or_default()),
     ]
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use toml::de::DeValue;
 
 use super::amount::{Share, Size};
+use super::dns::DnsName;
 use super::form::{Form, NameForm, Reading, nearest};
 use super::signals::parse_url;
 use super::source::parse_host;
@@ -123,6 +124,8 @@ text_forms! {
         calendar::zone, |zone| zone.name().to_owned();
     Endpoint, "endpoint", "an endpoint like \"127.0.0.1:9101\" or \"analyzer.svc:8080\"", "(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9_.-]+):[0-9]{1,5}",
         parse_endpoint, |endpoint| endpoint.0.clone();
+    DnsName, "dns_name", "a name like \"analyzer.svc:8080\" or \"_http._tcp.analyzer.svc\"", "_[A-Za-z0-9_-]+\\._[A-Za-z0-9_.-]+|[A-Za-z0-9][A-Za-z0-9_.-]*:[0-9]{1,5}",
+        Self::parse, ToString::to_string;
     UrlPath, "url_path", "a path like \"/health\"", "/[^?#\\s]*",
         parse_url_path, |path| path.0.clone();
     SignalName, "signal_name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,47}",
@@ -199,7 +202,7 @@ fn parse_file_path(text: &str) -> Result<PathBuf, String> {
     Ok(PathBuf::from(text))
 }
 
-fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
+pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
     let fault = |why: &str| format!("{text:?} is not an endpoint like \"127.0.0.1:9101\": {why}");
     let (host, port) = text
         .rsplit_once(':')

@@ -8,6 +8,9 @@ mod amount;
 mod check;
 mod defaults;
 mod diff;
+mod dns;
+mod ejection;
+mod endpoints;
 mod env;
 mod faults;
 mod form;
@@ -17,6 +20,7 @@ mod leaf;
 mod listeners;
 mod load;
 mod notify;
+mod overload;
 mod people;
 mod pinned;
 mod pools;
@@ -46,7 +50,11 @@ use crate::tls;
 
 pub use amount::parse_share;
 pub use diff::{Area, Change, Diff, diff};
+pub use dns::{Dns, DnsName};
+pub use ejection::{EjectOn, Ejection};
+pub use endpoints::Endpoint;
 pub use load::{load, parse};
+pub use overload::Overload;
 pub use pinned::pinned;
 pub use schema::schema;
 pub use secret::Secret;
@@ -79,6 +87,8 @@ pub struct Server {
     pub trusted: Vec<IpNet>,
     /// 0 = 80 % of the file limit.
     pub max_connections: usize,
+    /// Of all requests together.
+    pub overload: Overload,
     pub limits: Limits,
     pub timeouts: ServerTimeouts,
     pub log: Log,
@@ -208,11 +218,20 @@ impl ChannelKind {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
-    /// `host:port`, as written; at least one, no duplicates. Names are resolved when a connection is made.
-    pub endpoints: Vec<String>,
+    /// No address twice; at least one, or none where they are looked up.
+    pub endpoints: Vec<Endpoint>,
+    /// Where the endpoints are looked up instead.
+    pub dns: Option<Dns>,
     pub balance: Balance,
+    /// Where this proxy stands: endpoints of the same zone are preferred.
+    pub zone: Option<String>,
     pub health: Option<Health>,
     pub timeouts: PoolTimeouts,
+    /// How long an endpoint that is new or back takes to its whole share; zero = no time.
+    pub slow_start: Duration,
+    /// `None` where endpoints are never ejected.
+    pub ejection: Option<Ejection>,
+    pub overload: Overload,
     pub retries: Retries,
     /// Set on requests of this pool: valid header names (lower case) and values.
     pub request_headers: Vec<(http::HeaderName, http::HeaderValue)>,
@@ -224,6 +243,8 @@ pub enum Balance {
     LeastRequests,
     /// Two random choices by peak EWMA.
     P2c,
+    /// Consistent hash of the learner.
+    Ring,
 }
 
 impl Balance {
@@ -233,6 +254,7 @@ impl Balance {
             Self::RoundRobin => "round_robin",
             Self::LeastRequests => "least_requests",
             Self::P2c => "p2c",
+            Self::Ring => "ring",
         }
     }
 }

@@ -1,33 +1,49 @@
-//! Pools: endpoints without duplicates, and settings as the data path wants them.
+//! Pools: their settings as the data path wants them.
 
 use std::collections::BTreeMap;
 
 use super::faults::{Faults, join};
 use super::form::{Named, OrFalse};
-use super::{Health, Pool, PoolTimeouts, Retries, raw};
+use super::{Health, Pool, PoolTimeouts, Retries, ejection, endpoints, overload, raw};
 use crate::rollout::name::PoolName;
 
 /// Checks every pool.
 pub(super) fn check(
     pools: Named<PoolName, raw::Pool>,
+    zone: &str,
     faults: &mut Faults,
 ) -> BTreeMap<PoolName, Pool> {
     pools
         .into_iter()
         .map(|(name, pool)| {
             let key = join("pools", name.as_str());
-            (name, check_pool(pool, &key, faults))
+            (name, check_pool(pool, &key, zone, faults))
         })
         .collect()
 }
 
-fn check_pool(raw: raw::Pool, key: &str, faults: &mut Faults) -> Pool {
-    let endpoints = raw
-        .endpoints
-        .map(|endpoints| check_endpoints(endpoints, key, faults));
+fn check_pool(raw: raw::Pool, key: &str, zone: &str, faults: &mut Faults) -> Pool {
+    let dns = raw.dns;
+    let endpoints = match (raw.endpoints, &dns) {
+        (Some(endpoints), None) => endpoints::check(endpoints, key, faults),
+        (Some(_), Some(_)) => {
+            faults.add(&join(key, "dns"), "either endpoints or dns, not both");
+            Vec::new()
+        }
+        (None, Some(_)) => Vec::new(),
+        (None, None) => {
+            let [listed, looked_up] = ["endpoints", "dns"].map(|name| join(key, name));
+            if !faults.has_key(&listed) && !faults.has_key(&looked_up) {
+                faults.add_missing(&listed);
+            }
+            Vec::new()
+        }
+    };
     Pool {
-        endpoints: endpoints.unwrap_or_default(),
+        endpoints,
+        dns,
         balance: raw.balance,
+        zone: (!zone.is_empty()).then(|| zone.to_owned()),
         health: match raw.health {
             OrFalse::Off => None,
             OrFalse::On(health) => Some(check_health(health)),
@@ -39,6 +55,9 @@ fn check_pool(raw: raw::Pool, key: &str, faults: &mut Faults) -> Pool {
             idle: raw.timeouts.idle.0,
             request: raw.timeouts.request,
         },
+        slow_start: raw.slow_start,
+        overload: overload::of_pool(&raw.overload),
+        ejection: ejection::check(raw.ejection, key, faults),
         retries: Retries {
             attempts: small(raw.retries.attempts.0),
             per_try: raw.retries.per_try.0,
@@ -46,28 +65,6 @@ fn check_pool(raw: raw::Pool, key: &str, faults: &mut Faults) -> Pool {
         },
         request_headers: raw.request_headers.0,
     }
-}
-
-fn check_endpoints(
-    typed: Vec<super::leaf::Endpoint>,
-    key: &str,
-    faults: &mut Faults,
-) -> Vec<String> {
-    let key = format!("{key}.endpoints");
-    if typed.is_empty() {
-        faults.add(&key, "empty: a pool needs at least one endpoint");
-    }
-    let mut endpoints = Vec::with_capacity(typed.len());
-    for (index, endpoint) in typed.into_iter().enumerate() {
-        if endpoints.contains(&endpoint.0) {
-            faults.add(
-                &format!("{key}[{index}]"),
-                format!("{} is listed twice", endpoint.0),
-            );
-        }
-        endpoints.push(endpoint.0);
-    }
-    endpoints
 }
 
 fn check_health(raw: raw::Health) -> Health {

@@ -12,18 +12,20 @@ use toml::de::DeTable;
 
 use super::amount::{Number, Share, Size};
 use super::defaults;
+use super::ejection::EjectionTable;
+use super::endpoints::EndpointForm;
 use super::form::{Accepted, Count, Entries, Named, OrFalse, Reading};
 use super::header::Headers;
 use super::leaf::{
-    CallUrl, ChannelName, Endpoint, EventWord, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath,
-    Wait,
+    CallUrl, ChannelName, EventWord, HostName, HttpUrl, Sha256Hex, TokenName, UrlPath, Wait,
 };
+use super::overload::{PoolOverload, ServerOverload};
 use super::table::table;
 use super::word::{
     Agg, FailureKind, Fallback, Listen, Protocol, SignalKindWord, Then, UnprovenWord,
 };
 use super::{
-    AccessLog, Balance, ChannelKind, HostPattern, LearnerSource, LogFormat, LogLevel, Role,
+    AccessLog, Balance, ChannelKind, Dns, HostPattern, LearnerSource, LogFormat, LogLevel, Role,
 };
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
@@ -75,10 +77,14 @@ table! {
             listen: Vec<Listen> = vec![Listen::from(defaults::LISTEN)],
             /// Worker threads; 0 = one per core.
             workers: Count<0, 1024> = Count(defaults::WORKERS),
+            /// Where this proxy stands; endpoints of the same zone are preferred. Empty = nowhere.
+            zone: String = String::new(),
             /// Networks whose forwarded headers and x-serin-pool count.
             trusted: Vec<IpNet> = Vec::new(),
             /// Client connections; 0 = 80 % of the file limit.
             max_connections: Count<0, { u64::MAX }> = Count(defaults::MAX_CONNECTIONS),
+            /// Requests under way at a time, and who waits.
+            overload: ServerOverload = ServerOverload::default(),
             /// Limits of a request; 0 = no limit.
             limits: Limits = Limits::default(),
             /// How long a client may keep us waiting.
@@ -234,9 +240,11 @@ table! {
 table! {
     /// A set of endpoints.
     Pool {
-        needs {
-            /// host:port of each endpoint.
-            endpoints: Vec<Endpoint>,
+        may {
+            /// host:port of each endpoint, or tables { address, weight, zone }.
+            endpoints: Vec<EndpointForm>,
+            /// Or the DNS name that has them: host:port, a service, or a table { name, servers }.
+            dns: Dns,
         }
         has {
             /// How an endpoint is chosen.
@@ -245,6 +253,12 @@ table! {
             health: OrFalse<Health> = OrFalse::On(Health::default()),
             /// How long an endpoint may keep us waiting.
             timeouts: PoolTimeouts = PoolTimeouts::default(),
+            /// Leaving out endpoints that fail their requests, or false.
+            ejection: OrFalse<EjectionTable> = OrFalse::On(EjectionTable::default()),
+            /// Requests under way at a time, and who waits.
+            overload: PoolOverload = PoolOverload::default(),
+            /// How long an endpoint that is new or back takes to its whole share; 0s = no time.
+            slow_start: Duration = defaults::SLOW_START,
             /// Further attempts on other endpoints.
             retries: Retries = Retries::default(),
             /// Headers set on requests of this pool.
@@ -252,7 +266,7 @@ table! {
             /// What the endpoints speak.
             protocol: Protocol = Protocol::Http1,
         }
-        later { dns, tls, proxy_protocol = Accepted::Bool(false), }
+        later { tls, proxy_protocol = Accepted::Bool(false), }
     }
 }
 

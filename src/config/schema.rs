@@ -11,6 +11,9 @@ use super::raw;
 /// The schema, draft 2020-12.
 pub fn schema() -> Value {
     let mut schema = raw::File::schema();
+    // Which of two keys stands there is said by no single value.
+    schema["properties"]["pools"]["additionalProperties"]["oneOf"] =
+        json!([{ "required": ["endpoints"] }, { "required": ["dns"] }]);
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("proxy.toml");
     schema["$defs"] = definitions();

@@ -143,7 +143,8 @@ choices! { LogLevel {
 choices! { LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json, } }
 choices! { Balance {
     "round_robin" => Balance::RoundRobin, "least_requests" => Balance::LeastRequests, "p2c" => Balance::P2c,
-} later { "ring", } }
+    "ring" => Balance::Ring,
+} }
 choices! { Protocol { "http1" => Protocol::Http1, } later { "http2", "h2c", } }
 choices! { Mode { "rollout" => Mode::Rollout, "aa" => Mode::Aa, } }
 choices! { HookMethod {

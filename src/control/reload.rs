@@ -92,7 +92,9 @@ impl Driver {
     fn replaced_canaries(&self, new: &Config) -> Vec<(RolloutName, String)> {
         let endpoints = |config: &Config, name: &RolloutName| {
             let canary = &config.rollouts.get(name)?.plan.identity.canary;
-            Some(config.pools.get(canary)?.endpoints.clone())
+            let pool = config.pools.get(canary)?;
+            let name = pool.dns.as_ref().map(|dns| dns.name.to_string());
+            Some(pool.addresses().chain(name).collect::<Vec<String>>())
         };
         let mut replaced = Vec::new();
         for name in self.rollouts.keys() {

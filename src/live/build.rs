@@ -15,6 +15,8 @@ use crate::rollout::assign::{Salt, Split};
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::telemetry::Telemetry;
 use crate::tls;
+use crate::upstream::admission::Admission;
+use crate::upstream::eject::Floor;
 use crate::upstream::pool::Pool;
 
 /// How long a learner waits before leaving counts as an error, where no stage names a latency limit.
@@ -46,7 +48,7 @@ impl Table {
         Self {
             routes: Arc::new(Routes::build(&config.routes)),
             targets: targets.collect(),
-            rules: Arc::new(rules(config)),
+            rules: Arc::new(rules(config, previous)),
             telemetry: Arc::clone(telemetry),
             tls: Arc::new(secured(config, previous)),
             pools,
@@ -80,10 +82,11 @@ fn pools(config: &Config, telemetry: &Arc<Telemetry>, previous: Option<&Table>) 
         .pools
         .iter()
         .map(|(name, typed)| match known(name) {
-            Some(pool) if *pool.config() == *typed => Arc::clone(pool),
+            Some(pool) if pool.is_of(typed, floor(config, name)) => Arc::clone(pool),
             pool => Arc::new(Pool::build(
                 name,
                 typed,
+                floor(config, name),
                 telemetry.pool(name),
                 pool.map(AsRef::as_ref),
             )),
@@ -93,6 +96,30 @@ fn pools(config: &Config, telemetry: &Arc<Telemetry>, previous: Option<&Table>) 
     match previous {
         Some(table) if same(&table.pools, &built) => Arc::clone(&table.pools),
         _ => built.into(),
+    }
+}
+
+// A pool that is nothing but a canary whose failures baseline answers may be ejected whole.
+fn floor(config: &Config, pool: &PoolName) -> Floor {
+    let routes = config.routes.iter();
+    let is_asked = routes
+        .filter_map(|route| match &route.target {
+            config::Target::Pool(name) => Some(name),
+            config::Target::Rollout(_) => None,
+        })
+        .any(|name| name == pool);
+    let rollouts = config.rollouts.values();
+    let is_canary = |rollout: &config::Rollout| rollout.plan.identity.canary == *pool;
+    let is_answered = |rollout: &config::Rollout| {
+        is_canary(rollout) && rollout.failover != config::Failover::default()
+    };
+    let is_held = |rollout: &config::Rollout| {
+        rollout.plan.identity.baseline == *pool || is_canary(rollout) && !is_answered(rollout)
+    };
+    if rollouts.clone().any(is_answered) && !rollouts.clone().any(is_held) && !is_asked {
+        Floor::None
+    } else {
+        Floor::Half
     }
 }
 
@@ -175,13 +202,17 @@ fn find(pools: &[Arc<Pool>], name: &PoolName) -> Option<PoolIndex> {
         .map(PoolIndex)
 }
 
-fn rules(config: &Config) -> Rules {
+fn rules(config: &Config, previous: Option<&Table>) -> Rules {
+    let overload = &config.server.overload;
+    let known = previous.map(|table| &table.rules.admission);
+    let known = known.filter(|admission| admission.is_of(overload));
     let set = config.pools.values().flat_map(|pool| &pool.request_headers);
     let claimed: BTreeSet<Box<str>> = set
         .map(|(name, _)| name.as_str().replace('_', "-").into())
         .collect();
     Rules {
         trusted: config.server.trusted.clone(),
+        admission: known.map_or_else(|| Arc::new(Admission::starting(overload)), Arc::clone),
         limits: config.server.limits,
         timeouts: config.server.timeouts.clone(),
         access: config.server.log.access,
@@ -195,13 +226,13 @@ fn rules(config: &Config) -> Rules {
 #[cfg(test)]
 pub(super) mod tests {
     use super::{
-        Arc, BTreeMap, Config, Duration, PoolName, RolloutName, RolloutSettings, Split, Table,
-        Telemetry, at_rest,
+        Arc, BTreeMap, Config, Duration, Floor, PoolName, RolloutName, RolloutSettings, Split,
+        Table, Telemetry, at_rest, floor,
     };
     use crate::config::{
-        AccessLog, Admin, Balance, Failover, HostPattern, LearnerSource, Limits, Log, LogFormat,
-        LogLevel, Pool, PoolTimeouts, Retries, Rollout, Route, Server, ServerTimeouts, State,
-        Target,
+        AccessLog, Admin, Balance, Endpoint, Failover, HostPattern, LearnerSource, Limits, Log,
+        LogFormat, LogLevel, Overload, Pool, PoolTimeouts, Retries, Rollout, Route, Server,
+        ServerTimeouts, State, Target,
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
@@ -217,9 +248,11 @@ pub(super) mod tests {
         let pool = |endpoints: &[&str]| Pool {
             endpoints: endpoints
                 .iter()
-                .map(|&address| address.to_owned())
+                .map(|&address| Endpoint::at(address))
                 .collect(),
+            dns: None,
             balance: Balance::RoundRobin,
+            zone: None,
             health: None,
             timeouts: PoolTimeouts {
                 connect: Duration::from_secs(1),
@@ -228,6 +261,9 @@ pub(super) mod tests {
                 idle: Duration::from_secs(4),
                 request: Duration::ZERO,
             },
+            slow_start: Duration::ZERO,
+            ejection: None,
+            overload: unlimited(),
             retries: Retries {
                 attempts: 1,
                 per_try: Duration::from_secs(10),
@@ -278,6 +314,15 @@ pub(super) mod tests {
         [(name, RolloutSettings { split, ..at_rest() })].into()
     }
 
+    fn unlimited() -> Overload {
+        Overload {
+            in_flight: 0,
+            queued: 0,
+            wait: Duration::from_secs(1),
+            adaptive: false,
+        }
+    }
+
     fn server() -> Server {
         let second = Duration::from_secs(1);
         Server {
@@ -286,6 +331,7 @@ pub(super) mod tests {
             workers: 1,
             trusted: Vec::new(),
             max_connections: 0,
+            overload: unlimited(),
             limits: Limits {
                 head_bytes: 65_536,
                 headers: 100,
@@ -432,6 +478,29 @@ pub(super) mod tests {
             Arc::ptr_eq(&first.pools[1], &second.pools[1]),
             "an unchanged pool is the same pool"
         );
+    }
+
+    #[test]
+    fn only_a_canary_that_fails_over_may_be_ejected_whole() {
+        let table =
+            |config: &Config| Table::build(config, &settings(1, "1%"), &Telemetry::new(), None);
+        let check = |config: &Config, expected: Floor| {
+            assert_eq!(
+                floor(config, &PoolName::parse("base").expect("a name")),
+                Floor::Half
+            );
+            let new = PoolName::parse("new").expect("a name");
+            assert_eq!(floor(config, &new), expected);
+            let first = table(config);
+            assert!(first.pools[1].is_of(&config.pools[&new], expected));
+        };
+        let mut config = config(&["a:1"]);
+        check(&config, Floor::Half);
+        let rollout = config.rollouts.values_mut().next().expect("there is one");
+        rollout.failover.connect = true;
+        check(&config, Floor::None);
+        config.routes[0].target = Target::Pool(PoolName::parse("new").expect("a name"));
+        check(&config, Floor::Half);
     }
 
     #[test]

@@ -64,6 +64,16 @@ pub struct PoolView {
     pub endpoints: Vec<EndpointView>,
     /// No endpoint ever passed a probe: it is used all the same.
     pub never_healthy: bool,
+    /// The name that its endpoints are looked up by.
+    pub dns: Option<String>,
+    /// Why that failed the last time.
+    pub dns_fault: Option<String>,
+    /// How often it failed, since start.
+    pub dns_failures: u64,
+    /// Requests that may be under way now; 0 = no limit.
+    pub limit: usize,
+    /// Requests that wait for a place.
+    pub queued: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,6 +89,26 @@ pub struct EndpointView {
     pub probes_sent: u64,
     pub probes_answered: u64,
     pub requests: u64,
+    /// Its share of the pool's requests beside the other endpoints' weights.
+    pub weight: u32,
+    pub zone: Option<String>,
+    /// How much of its weight it may carry now, up to 1: less while it warms up.
+    pub warmth: f64,
+    /// Moving average of the time to an answer's head; `None` before the first answer.
+    pub latency: Option<Duration>,
+    /// Left out because it failed its requests.
+    pub ejected: Option<EjectionView>,
+    /// How often it was, since start.
+    pub ejections: u64,
+}
+
+/// Why an endpoint is left out, and for how much longer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EjectionView {
+    /// One word: `consecutive` or `share`.
+    pub kind: &'static str,
+    pub reason: String,
+    pub left: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +166,7 @@ impl Live {
 
 // Workers close idle connections to endpoints that are in no table.
 fn mark_in_use(pools: &Pools, in_use: bool) {
-    for endpoint in pools.iter().flat_map(|pool| &pool.endpoints) {
+    for endpoint in pools.iter().flat_map(|pool| pool.endpoints()) {
         endpoint.set_in_use(in_use);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::routes::Routes;
-use super::{EndpointView, PoolView, Pools, RolloutSettings};
+use super::{EjectionView, EndpointView, PoolView, Pools, RolloutSettings};
 use crate::config::{AccessLog, Failover, LearnerSource, Limits, ServerTimeouts};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
@@ -21,8 +21,10 @@ use crate::rollout::rehearsal::Injection;
 use crate::rollout::segments::OTHER_SEGMENT;
 use crate::telemetry::{RolloutMeter, Telemetry};
 use crate::tls;
+use crate::upstream::admission::Admission;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
+use crate::upstream::roster::Member;
 
 /// Routes, pools and rollouts as they are at one moment.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub struct Matched {
 #[derive(Debug)]
 pub struct Rules {
     pub trusted: Vec<IpNet>,
+    /// Who may come in now, of all requests.
+    pub admission: Arc<Admission>,
     pub limits: Limits,
     pub timeouts: ServerTimeouts,
     /// Which requests the access log tells.
@@ -168,14 +172,23 @@ impl Table {
     }
 
     pub fn pools(&self) -> Vec<PoolView> {
-        let view = |pool: &Arc<Pool>| PoolView {
-            name: pool.name.clone(),
-            endpoints: pool
-                .endpoints
-                .iter()
-                .map(|endpoint| view_endpoint(pool, endpoint))
-                .collect(),
-            never_healthy: pool.never_healthy(),
+        let view = |pool: &Arc<Pool>| {
+            let (dns_fault, dns_failures) = pool.lookup_fault();
+            PoolView {
+                name: pool.name.clone(),
+                endpoints: pool
+                    .roster()
+                    .members()
+                    .iter()
+                    .map(|member| view_endpoint(pool, member))
+                    .collect(),
+                never_healthy: pool.never_healthy(),
+                limit: pool.admission().limit(),
+                queued: pool.admission().queued(),
+                dns: pool.config().dns.as_ref().map(|dns| dns.name.to_string()),
+                dns_fault,
+                dns_failures,
+            }
         };
         self.pools.iter().map(view).collect()
     }
@@ -183,11 +196,10 @@ impl Table {
     /// Health of a pool, with its probes in total since start.
     pub fn pool_health(&self, pool: &PoolName) -> Option<PoolHealth> {
         let pool = self.find_pool(pool)?;
-        let sum = |count: fn(&Endpoint) -> u64| {
-            pool.endpoints.iter().map(|endpoint| count(endpoint)).sum()
-        };
+        let known = pool.endpoints();
+        let sum = |count: fn(&Endpoint) -> u64| known.iter().map(|endpoint| count(endpoint)).sum();
         Some(PoolHealth {
-            endpoints: u32::try_from(pool.endpoints.len()).unwrap_or(u32::MAX),
+            endpoints: u32::try_from(known.len()).unwrap_or(u32::MAX),
             usable: pool.usable(),
             probes_sent: sum(Endpoint::probes_sent),
             probes_answered: sum(Endpoint::probes_answered),
@@ -197,11 +209,10 @@ impl Table {
     /// Takes an endpoint out of use, or back; false if there is none of that address.
     pub fn set_drained(&self, pool: &PoolName, address: &str, drained: bool) -> bool {
         let found = self.find_pool(pool).and_then(|pool| {
-            pool.endpoints
-                .iter()
-                .find(|endpoint| endpoint.address() == address)
+            let mut endpoints = pool.endpoints().into_iter();
+            endpoints.find(|endpoint| endpoint.address() == address)
         });
-        if let Some(endpoint) = found {
+        if let Some(endpoint) = &found {
             endpoint.set_drained(drained);
         }
         found.is_some()
@@ -273,7 +284,9 @@ impl Rollout {
     }
 }
 
-fn view_endpoint(pool: &Pool, endpoint: &Endpoint) -> EndpointView {
+fn view_endpoint(pool: &Pool, member: &Member) -> EndpointView {
+    let endpoint = &member.endpoint;
+    let standing = member.standing();
     EndpointView {
         address: endpoint.address().to_owned(),
         healthy: pool.counts_healthy(endpoint),
@@ -284,5 +297,15 @@ fn view_endpoint(pool: &Pool, endpoint: &Endpoint) -> EndpointView {
         probes_sent: endpoint.probes_sent(),
         probes_answered: endpoint.probes_answered(),
         requests: endpoint.requests(),
+        weight: member.weight,
+        zone: member.zone.as_deref().map(str::to_owned),
+        warmth: standing.warmth,
+        latency: standing.latency,
+        ejected: standing.ejected.map(|(reason, left)| EjectionView {
+            kind: reason.as_str(),
+            reason: reason.to_string(),
+            left,
+        }),
+        ejections: standing.ejections,
     }
 }

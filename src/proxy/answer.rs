@@ -22,6 +22,7 @@ use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
 use crate::rollout::slot::Class;
+use crate::upstream::admission::Place;
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::Endpoint;
 
@@ -54,6 +55,8 @@ pub(super) struct Download {
     now: Instant,
     idle_limit: Duration,
     idle: Option<Deadline>,
+    /// Taken among all requests, to the end of this.
+    place: Option<Place>,
     done: bool,
 }
 
@@ -193,6 +196,7 @@ impl Download {
             now: opening.now,
             idle_limit: opening.idle_limit,
             idle: None,
+            place: None,
             done: false,
         }
     }
@@ -200,6 +204,11 @@ impl Download {
     /// That gives it; `None` once it was read.
     pub(super) fn endpoint(&self) -> Option<&Arc<Endpoint>> {
         self.connection.as_ref().map(Connection::endpoint)
+    }
+
+    /// Keeps a place among all requests until it ends.
+    pub(super) fn hold(&mut self, place: Option<Place>) {
+        self.place = place;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
@@ -268,7 +277,8 @@ impl Download {
             return;
         }
         self.done = true;
-        self.trial.conclude(self.class, Some(self.latency));
+        self.trial
+            .conclude(self.class, Some(self.latency), self.now);
         let unwanted = self
             .source
             .as_ref()

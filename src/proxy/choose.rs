@@ -83,6 +83,11 @@ pub(super) fn segment_of<'a>(rollout: &Rollout, asker: Asker<'a>) -> Option<Cow<
 }
 
 impl Choice {
+    /// What a ring goes by: the same learner has the same.
+    pub(super) fn key(&self) -> u64 {
+        self.hash.raw()
+    }
+
     /// The learner as the statistics know him; `None` where nothing identifies him.
     pub(super) fn learner(&self) -> Option<LearnerHash> {
         self.is_identified.then_some(self.hash)

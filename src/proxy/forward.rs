@@ -1,6 +1,6 @@
 //! A request's way to an answer: balance, connect, send; again where nothing was sent; over to baseline.
 //!
-//! The one wait of a request. What follows a failure is decided by `next`, which is pure; the loop carries it out.
+//! The one wait of a request. What follows a failure is decided in `next`, which is pure; the loop carries it out.
 //! Before each canary attempt the weight's epoch is compared: a retreat that was published is obeyed.
 
 use std::pin::pin;
@@ -15,6 +15,7 @@ use super::answer::{Download, Opening, discard};
 use super::body::Upload;
 use super::choose::{self, Choice};
 use super::deadline::Elapsed;
+use super::next::{Failure, Next, Situation, next};
 use super::order::Order;
 use super::outcome::{Ledger, Trial, class_of};
 use super::respond::Fault;
@@ -25,8 +26,11 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::name::Arm;
 use crate::rollout::rehearsal as inject;
 use crate::telemetry::{Attempt, Tally};
+use crate::upstream::admission::Overloaded;
 use crate::upstream::connect::Connection;
+use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::EndpointId;
+use crate::upstream::pool::Ask;
 
 /// A request that is not idempotent takes no connection that was idle for longer: its server may just be closing it.
 const FRESH_ENOUGH: Duration = Duration::from_secs(1);
@@ -43,6 +47,8 @@ pub(super) struct Course {
     /// Statuses that the rollout counts as errors are looked up here.
     rollout: Option<RolloutIndex>,
     began: Instant,
+    /// Of the learner, for pools that hash.
+    key: u64,
     tried: Vec<EndpointId>,
     retries_left: u32,
     /// Went again without counting as an attempt: that happens once, and on a fresh connection.
@@ -56,50 +62,9 @@ pub(super) struct Start {
     pub(super) held: Held,
     pub(super) pool: PoolIndex,
     pub(super) chosen: Option<(RolloutIndex, Choice)>,
+    /// Of the learner, or of the client's address where no rollout says who that is.
+    pub(super) key: u64,
     pub(super) began: Instant,
-}
-
-/// Why one attempt gave no answer to pass on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    NoEndpoint,
-    /// The arm was retreated from before the attempt began.
-    Retreated,
-    ConnectFailed,
-    ConnectTimeout,
-    /// A connection was closed under a request that was not sent, or may be sent again: no attempt.
-    Stale,
-    Reset,
-    BadAnswer,
-    Timeout,
-    /// A canary's answer that baseline replaces; the budget was asked.
-    Status,
-    Client(Fault),
-}
-
-/// What `next` goes by.
-#[derive(Clone, Copy, Debug)]
-struct Situation {
-    failure: Failure,
-    /// On a canary arm: which failures baseline answers.
-    failover: Option<Failover>,
-    /// May be sent again after it was sent.
-    is_replayable: bool,
-    retries_left: u32,
-    /// The pool has a usable endpoint that was not tried.
-    has_untried: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Once more; it was no attempt.
-    Resend,
-    Retry,
-    /// Baseline answers; nothing was sent, so it is routing.
-    Reroute,
-    /// Baseline answers too, if the budget allows it.
-    FailOver,
-    GiveUp,
 }
 
 type Reply = (response::Parts, Download);
@@ -107,6 +72,7 @@ type Reply = (response::Parts, Download);
 /// Sends a request until an answer can be passed on.
 pub(super) async fn forward(start: Start, mut order: Order) -> Result<Reply, Fault> {
     let mut course = Course::new(start);
+    course.earn();
     loop {
         match course.attempt(&mut order).await {
             Ok(reply) => return Ok(reply),
@@ -115,35 +81,6 @@ pub(super) async fn forward(start: Start, mut order: Order) -> Result<Reply, Fau
                 course.turn(next, failure)?;
             }
         }
-    }
-}
-
-fn next(now: Situation) -> Next {
-    let failover = now.failover.unwrap_or_default();
-    let over_if = |covered: bool| {
-        if covered && now.is_replayable {
-            Next::FailOver
-        } else {
-            Next::GiveUp
-        }
-    };
-    match now.failure {
-        Failure::Retreated | Failure::Stale => Next::Resend,
-        Failure::NoEndpoint if now.failover.is_some() => Next::Reroute,
-        Failure::NoEndpoint => Next::GiveUp,
-        Failure::ConnectFailed | Failure::ConnectTimeout => {
-            if now.retries_left > 0 && (now.has_untried || !failover.connect) {
-                Next::Retry
-            } else if failover.connect {
-                Next::Reroute
-            } else {
-                Next::GiveUp
-            }
-        }
-        Failure::Reset | Failure::BadAnswer => over_if(failover.reset),
-        Failure::Timeout => over_if(failover.timeout),
-        Failure::Status => Next::Reroute,
-        Failure::Client(_) => Next::GiveUp,
     }
 }
 
@@ -161,10 +98,17 @@ impl Course {
             canary: start.chosen.filter(|(_, choice)| choice.arm == Arm::Canary),
             rollout: start.chosen.map(|(rollout, _)| rollout),
             began: start.began,
+            key: start.key,
             tried: Vec::new(),
             retries_left,
             is_resent: false,
         }
+    }
+
+    // What its pool carries is what its retries are measured by.
+    fn earn(&self) {
+        let share = self.held.pool(self.pool).config().retries.budget;
+        self.worker.earn_retry(self.pool, share, self.began);
     }
 
     // One attempt, from the choice of an endpoint to the answer's head.
@@ -172,9 +116,32 @@ impl Course {
         if self.has_retreated(order) {
             return Err(Failure::Retreated);
         }
-        let is_first = self.kind == Attempt::First && !self.is_resent;
+        let held = Rc::clone(&self.held);
+        let pool = held.pool(self.pool);
+        if !pool.is_found() {
+            let found = self
+                .worker
+                .deadlines
+                .within(pool.timeouts.connect, pool.until_found());
+            if found.await == Err(Elapsed) {
+                tracing::debug!(pool = %pool.name, "its name was not looked up in time");
+            }
+        }
+        let admitted = self.worker.admit(held.pool(self.pool).admission()).await;
+        let has_waited = matches!(admitted, Ok((_, true)));
+        if has_waited && self.has_retreated(order) {
+            return Err(Failure::Retreated);
+        }
+        let is_first = self.kind == Attempt::First && !self.is_resent && !has_waited;
         let now = if is_first { self.began } else { clock::now() };
         let mut trial = Trial::begin(&self.ledger, self, order.source.as_ref(), now);
+        match admitted {
+            Ok((place, _)) => trial.hold(place),
+            Err(Overloaded) => {
+                trial.fail(None);
+                return Err(Failure::Overloaded);
+            }
+        }
         let connection = match self.connection(order, now).await {
             Ok(connection) => connection,
             Err(failure) => {
@@ -205,9 +172,14 @@ impl Course {
     ) -> Result<Connection<Upload>, Failure> {
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
-        let endpoint = pool
-            .pick(&self.tried, rand::random())
-            .ok_or(Failure::NoEndpoint)?;
+        let roster = pool.roster();
+        let ask = Ask {
+            tried: &self.tried,
+            random: rand::random(),
+            key: self.key,
+            now,
+        };
+        let endpoint = pool.pick(&roster, ask).ok_or(Failure::NoEndpoint)?;
         let connections = &self.worker.connections;
         if !self.is_resent {
             let idle = pool.timeouts.idle;
@@ -232,11 +204,13 @@ impl Course {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "no connection");
+                pool.note(endpoint, Some(Failing::Connect), now, clock::now());
                 self.tried.push(endpoint.id());
                 Err(Failure::ConnectFailed)
             }
             Err(Elapsed) => {
                 tracing::debug!(endpoint = endpoint.address(), "no connection in time");
+                pool.note(endpoint, Some(Failing::Connect), now, clock::now());
                 self.tried.push(endpoint.id());
                 Err(Failure::ConnectTimeout)
             }
@@ -252,14 +226,18 @@ impl Course {
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
         let (endpoint, link) = (connection.endpoint(), connection.link());
-        let may_repeat = order.is_replayable() && (connection.reused() || self.canary.is_some());
+        let may_repeat = order.is_replayable()
+            && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
         let request = if may_repeat {
             order.copy(pool, endpoint, link)
         } else {
             order.give(pool, endpoint, link)
         };
-        let limit = self.head_limit(order);
+        let (limit, is_cut_short) = self.head_limit(order, &trial, endpoint.id());
         let injected = self.injected();
+        if injected.is_some() {
+            trial.acquit();
+        }
         let sending = async {
             let answer = connection.send(request).await;
             if let Some(inject::Fault::Latency(more)) = injected {
@@ -272,6 +250,7 @@ impl Course {
         match answer {
             Ok(Ok(_)) if injected == Some(inject::Fault::Reset) => {
                 trial.fail(None);
+                self.tried.push(connection.endpoint().id());
                 Err(Failure::Reset)
             }
             Ok(Ok(mut answer)) => {
@@ -282,14 +261,18 @@ impl Course {
             }
             Ok(Err(error)) => Err(self.refused(order, trial, &connection, error)),
             Err(Elapsed) => {
+                if is_cut_short {
+                    trial.acquit();
+                }
                 trial.fail(Some(now.saturating_duration_since(trial.began())));
+                self.tried.push(connection.endpoint().id());
                 Err(Failure::Timeout)
             }
         }
     }
 
     fn answered(
-        &self,
+        &mut self,
         order: &Order,
         mut trial: Trial,
         connection: Connection<Upload>,
@@ -300,8 +283,10 @@ impl Course {
             self.worker.recorder.tally(Tally::InformationalDropped);
         }
         let (parts, incoming) = answer.into_parts();
+        trial.saw(parts.status);
         if parts.status.is_informational() {
             trial.fail(None);
+            self.tried.push(connection.endpoint().id());
             return Err(Failure::BadAnswer);
         }
         let latency = trial.head_latency(now);
@@ -310,7 +295,7 @@ impl Course {
             .map_or(&[][..], |index| &self.held.rollout(index).error_statuses);
         let class = class_of(parts.status, errors);
         if self.is_replaced(order, parts.status, now) {
-            trial.conclude(class, Some(latency));
+            trial.conclude(class, Some(latency), now);
             discard(&self.worker, incoming, connection, now);
             return Err(Failure::Status);
         }
@@ -358,8 +343,8 @@ impl Course {
             return Failure::Stale;
         }
         trial.fail(None);
+        self.tried.push(connection.endpoint().id());
         if was_unsent {
-            self.tried.push(connection.endpoint().id());
             return Failure::ConnectFailed;
         }
         if error.is_parse() {
@@ -449,8 +434,16 @@ impl Course {
         match (next, self.canary) {
             (Next::Resend, _) => self.is_resent |= failure == Failure::Stale,
             (Next::Retry, _) => {
-                self.retries_left -= 1;
-                self.kind = Attempt::Retry;
+                self.begin_retry();
+            }
+            (Next::Repeat, _) if self.is_over(clock::now()) => return Err(failure.fault()),
+            (Next::Repeat, _) => {
+                let share = self.held.pool(self.pool).config().retries.budget;
+                if !self.worker.take_retry(self.pool, share, clock::now()) {
+                    self.worker.recorder.tally(Tally::RetryRefused);
+                    return Err(failure.fault());
+                }
+                self.begin_retry();
             }
             (Next::Reroute, Some((rollout, _))) => self.go_to_baseline(rollout),
             (Next::FailOver, Some((rollout, _)))
@@ -463,25 +456,39 @@ impl Course {
         Ok(())
     }
 
-    // The longest wait for the answer's head from the request's last byte; zero = none.
-    fn head_limit(&self, order: &Order) -> Duration {
-        let limit = self.held.pool(self.pool).timeouts.answer_head;
-        match self.canary {
-            Some((index, _)) if order.is_replayable() => {
-                let rollout = self.held.rollout(index);
-                let earlier = if limit.is_zero() {
-                    rollout.failover_after
-                } else {
-                    limit.min(rollout.failover_after)
-                };
-                if rollout.failover.timeout {
-                    earlier
-                } else {
-                    limit
-                }
-            }
-            Some(_) | None => limit,
+    fn begin_retry(&mut self) {
+        self.retries_left -= 1;
+        self.kind = Attempt::Retry;
+    }
+
+    // Whether the whole request has had its time.
+    fn is_over(&self, now: Instant) -> bool {
+        let limit = self.held.pool(self.pool).timeouts.request;
+        !limit.is_zero() && now.saturating_duration_since(self.began) >= limit
+    }
+
+    // The longest wait for the answer's head from the request's last byte, zero = none; and whether it is shorter than
+    // the endpoint's own time, because baseline can answer.
+    fn head_limit(&self, order: &Order, trial: &Trial, present: EndpointId) -> (Duration, bool) {
+        let pool = self.held.pool(self.pool);
+        let own = pool.timeouts.answer_head;
+        if !order.is_replayable() {
+            return (own, false);
         }
+        let earlier = |limit: Duration| if own.is_zero() { limit } else { own.min(limit) };
+        let early = self
+            .canary
+            .map(|(index, _)| self.held.rollout(index))
+            .filter(|rollout| rollout.failover.timeout);
+        if let Some(rollout) = early {
+            let limit = earlier(rollout.failover_after);
+            return (limit, limit != own);
+        }
+        // Where nobody else is left, one attempt may take all the time there is.
+        if self.retries_left > 0 && pool.has_other(present, &self.tried, trial.began()) {
+            return (earlier(pool.config().retries.per_try), false);
+        }
+        (own, false)
     }
 
     async fn head_within<F: Future>(
@@ -526,117 +533,5 @@ impl Course {
             Some(left) => Some(left),
             None => Some(Duration::ZERO),
         }
-    }
-}
-
-// === impl Failure ===
-
-impl Failure {
-    const fn fault(self) -> Fault {
-        match self {
-            Self::NoEndpoint | Self::Retreated => Fault::NoEndpoint,
-            Self::ConnectFailed => Fault::ConnectFailed,
-            Self::ConnectTimeout | Self::Timeout => Fault::Timeout,
-            Self::Stale | Self::Reset | Self::Status => Fault::Reset,
-            Self::BadAnswer => Fault::BadAnswer,
-            Self::Client(fault) => fault,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ALL: Failover = Failover {
-        connect: true,
-        reset: true,
-        timeout: true,
-        status_5xx: true,
-    };
-    const NONE: Failover = Failover {
-        connect: false,
-        reset: false,
-        timeout: false,
-        status_5xx: false,
-    };
-
-    // `retries` left and endpoints untried, as `1u`, `1`, `0u`, `0`.
-    fn check(
-        failure: Failure,
-        failover: Option<Failover>,
-        is_replayable: bool,
-        retries: &str,
-        expected: Next,
-    ) {
-        let situation = Situation {
-            failure,
-            failover,
-            is_replayable,
-            retries_left: u32::from(retries.starts_with('1')),
-            has_untried: retries.ends_with('u'),
-        };
-        assert_eq!(next(situation), expected, "{situation:?}");
-    }
-
-    #[test]
-    fn what_was_not_sent_goes_again_whatever_its_method() {
-        use Failure::{ConnectFailed, ConnectTimeout};
-        for failure in [ConnectFailed, ConnectTimeout] {
-            for is_replayable in [false, true] {
-                check(failure, None, is_replayable, "1u", Next::Retry);
-                check(failure, None, is_replayable, "1", Next::Retry);
-                check(failure, None, is_replayable, "0u", Next::GiveUp);
-                check(failure, Some(ALL), is_replayable, "1u", Next::Retry);
-                check(failure, Some(ALL), is_replayable, "1", Next::Reroute);
-                check(failure, Some(ALL), is_replayable, "0u", Next::Reroute);
-                check(failure, Some(NONE), is_replayable, "0u", Next::GiveUp);
-            }
-        }
-        check(Failure::Stale, None, false, "0", Next::Resend);
-        check(Failure::Retreated, Some(ALL), false, "0", Next::Resend);
-    }
-
-    #[test]
-    fn a_canary_without_endpoints_is_routed_around() {
-        check(Failure::NoEndpoint, Some(NONE), false, "0", Next::Reroute);
-        check(Failure::NoEndpoint, None, true, "1u", Next::GiveUp);
-    }
-
-    #[test]
-    fn what_was_sent_fails_over_only_where_that_is_safe_and_wanted() {
-        for failure in [Failure::Reset, Failure::BadAnswer, Failure::Timeout] {
-            check(failure, Some(ALL), true, "0", Next::FailOver);
-            check(failure, Some(ALL), false, "1u", Next::GiveUp);
-            check(failure, Some(NONE), true, "1u", Next::GiveUp);
-            check(failure, None, true, "1u", Next::GiveUp);
-        }
-        check(
-            Failure::Reset,
-            Some(Failover {
-                timeout: true,
-                ..NONE
-            }),
-            true,
-            "0",
-            Next::GiveUp,
-        );
-        check(
-            Failure::Timeout,
-            Some(Failover {
-                reset: true,
-                ..NONE
-            }),
-            true,
-            "0",
-            Next::GiveUp,
-        );
-        check(
-            Failure::Client(Fault::BodyTooLarge),
-            Some(ALL),
-            true,
-            "1u",
-            Next::GiveUp,
-        );
     }
 }

@@ -289,10 +289,12 @@ fn same(name: &str, dashed: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{AccessLog, Limits, ServerTimeouts};
+    use crate::config::{AccessLog, Limits, Overload, ServerTimeouts};
+    use crate::upstream::admission::Admission;
 
     const DICE: Dice = Dice {
         trace: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
@@ -323,7 +325,14 @@ mod tests {
 
     fn rules(claimed: &[&str]) -> Rules {
         let second = Duration::from_secs(1);
+        let overload = Overload {
+            in_flight: 0,
+            queued: 0,
+            wait: Duration::from_secs(1),
+            adaptive: false,
+        };
         Rules {
+            admission: Arc::new(Admission::starting(&overload)),
             trusted: Vec::new(),
             limits: Limits {
                 head_bytes: 0,

@@ -1,7 +1,7 @@
 //! The data path, in the order a request meets it.
 //!
 //! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `http2` and `frames` one of
-//! HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `order` and `body` up, `answer`
+//! HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `next`, `order` and `body` up, `answer`
 //! down, `outcome` for the records, and `respond` where an error becomes a status. Knows nothing of the control path.
 
 mod answer;
@@ -18,6 +18,7 @@ mod http2;
 mod io;
 mod learner;
 mod listen;
+mod next;
 mod order;
 mod outcome;
 mod respond;

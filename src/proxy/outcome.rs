@@ -18,6 +18,8 @@ use crate::rollout::assign::LearnerHash;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
 use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, Recorder, SegmentId};
+use crate::upstream::admission::Place;
+use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::InFlight;
 
 /// How long a learner waits before leaving counts as an error, where no rollout says it.
@@ -57,6 +59,12 @@ pub(super) struct Trial {
     began: Instant,
     source: Option<Rc<Source>>,
     in_flight: Option<InFlight>,
+    /// Taken among the requests of its pool.
+    place: Option<Place>,
+    /// Its end says nothing of the endpoint: a rehearsal's fault, or canary cut short for baseline's sake.
+    is_unjust: bool,
+    /// The endpoint answered 5xx.
+    is_server_error: bool,
 }
 
 // === impl Ledger ===
@@ -128,6 +136,9 @@ impl Trial {
             began: now,
             source: source.cloned(),
             in_flight: None,
+            place: None,
+            is_unjust: false,
+            is_server_error: false,
         }
     }
 
@@ -158,13 +169,39 @@ impl Trial {
         } else {
             Duration::ZERO
         };
-        self.observe(latency);
+        self.observe(latency, now);
+        self.held.pool(self.pool).admission().observe(latency, now);
         latency
+    }
+
+    /// Keeps a place in its pool until it ends.
+    pub(super) fn hold(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    /// Whatever becomes of the attempt, the endpoint is not to blame.
+    pub(super) fn acquit(&mut self) {
+        self.is_unjust = true;
+    }
+
+    /// The endpoint answered with this status.
+    pub(super) fn saw(&mut self, status: StatusCode) {
+        self.is_server_error = status.is_server_error();
     }
 
     /// The attempt failed. `waited` where a deadline ended it.
     pub(super) fn fail(&mut self, waited: Option<Duration>) {
-        self.observe(waited.unwrap_or(FAILURE_COST));
+        let now = clock::now();
+        self.observe(waited.unwrap_or(FAILURE_COST), now);
+        if let Some(waited) = waited {
+            let pool = self.held.pool(self.pool);
+            pool.admission().observe(waited, now);
+        }
+        let failing = match waited {
+            Some(_) => Failing::Timeout,
+            None => Failing::Reset,
+        };
+        self.note(Some(failing), now);
         let write = match waited {
             Some(_) => Recorder::record_timeout,
             None => Recorder::record,
@@ -172,8 +209,16 @@ impl Trial {
         self.close(Class::Failed, waited, write);
     }
 
-    /// The attempt ended so.
-    pub(super) fn conclude(&mut self, class: Class, latency: Option<Duration>) {
+    /// The attempt ended so, at `now`.
+    pub(super) fn conclude(&mut self, class: Class, latency: Option<Duration>, now: Instant) {
+        match class {
+            Class::Ok | Class::ClientError | Class::Error | Class::Failed => {
+                let failing = self.is_server_error.then_some(Failing::Status);
+                self.note(failing, now);
+            }
+            // Who left did not wait to see.
+            Class::Abandoned | Class::AbandonedLate => {}
+        }
         self.close(class, latency, Recorder::record);
     }
 
@@ -197,11 +242,23 @@ impl Trial {
     pub(super) fn withdraw(&mut self) {
         self.is_open = false;
         self.in_flight = None;
+        self.place = None;
     }
 
-    fn observe(&self, latency: Duration) {
+    // Tells the pool how the endpoint did.
+    fn note(&self, failing: Option<Failing>, now: Instant) {
+        if !self.is_open || self.is_unjust {
+            return;
+        }
         if let Some(in_flight) = &self.in_flight {
-            in_flight.endpoint().observe(latency);
+            let pool = self.held.pool(self.pool);
+            pool.note(in_flight.endpoint(), failing, self.began, now);
+        }
+    }
+
+    fn observe(&self, latency: Duration, now: Instant) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.endpoint().observe(latency, now);
         }
     }
 
@@ -216,8 +273,9 @@ impl Drop for Trial {
         if !self.is_open {
             return;
         }
+        let now = clock::now();
         let waited = if self.is_sent() {
-            self.waited(clock::now())
+            self.waited(now)
         } else {
             Duration::ZERO
         };
@@ -227,7 +285,7 @@ impl Drop for Trial {
         } else {
             Class::Abandoned
         };
-        self.conclude(class, is_late.then_some(waited));
+        self.conclude(class, is_late.then_some(waited), now);
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) enum Fault {
     WrongHost,
     #[error("no route")]
     NoRoute,
+    #[error("too many requests are under way")]
+    Overloaded,
     // The upstream's.
     #[error("no usable endpoint")]
     NoEndpoint,
@@ -58,7 +60,7 @@ impl Fault {
             Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed | Self::Reset | Self::BadAnswer => StatusCode::BAD_GATEWAY,
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -77,6 +79,7 @@ impl Fault {
             Self::NotImplemented => "not_implemented",
             Self::WrongHost => "wrong_host",
             Self::NoRoute => "no_route",
+            Self::Overloaded => "overloaded",
             Self::NoEndpoint => "no_healthy_endpoint",
             Self::ConnectFailed => "connect_failed",
             Self::Reset => "reset",
@@ -99,6 +102,7 @@ impl Fault {
             | Self::WrongHost
             | Self::NoRoute
             | Self::NoEndpoint
+            | Self::Overloaded
             | Self::ConnectFailed
             | Self::Reset
             | Self::BadAnswer
@@ -192,6 +196,7 @@ mod tests {
         check(Fault::WrongHost, 421, "wrong_host", false);
         check(Fault::NoRoute, 404, "no_route", false);
         check(Fault::NoEndpoint, 503, "no_healthy_endpoint", false);
+        check(Fault::Overloaded, 503, "overloaded", false);
         check(Fault::ConnectFailed, 502, "connect_failed", false);
         check(Fault::Reset, 502, "reset", false);
         check(Fault::BadAnswer, 502, "bad_answer", false);

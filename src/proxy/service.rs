@@ -10,6 +10,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
 use hyper::body::{Body, Incoming};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{Answer, Download, Turn};
 use super::body::{Source, UploadLimits};
@@ -28,9 +29,12 @@ use super::transport::Secured;
 use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
+use crate::config::Balance;
 use crate::live::{Held, Matched, PoolIndex, RolloutIndex, Rules, Target};
 use crate::rollout::evidence::Assigned;
 use crate::rollout::name::Arm;
+use crate::upstream::admission::Overloaded;
+use crate::upstream::pool::Pool;
 
 /// One client's connection, as its requests see it.
 pub(super) struct Client {
@@ -120,6 +124,8 @@ async fn serve(
         return Err(Fault::WrongHost);
     }
     let matched = held.route(host, parts.uri.path()).ok_or(Fault::NoRoute)?;
+    let admitted = client.worker.admit(&rules.admission).await;
+    let (place, _) = admitted.map_err(|Overloaded| Fault::Overloaded)?;
     let is_trusted = rules.trusts(client.ip);
     let address = client.address(rules, is_trusted, &parts.headers);
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
@@ -156,15 +162,21 @@ async fn serve(
         let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
         visit.routed(&held, pool, chosen);
     }
+    let key = chosen.map_or_else(
+        || address_key(held.pool(pool), &order.address),
+        |(_, choice)| choice.key(),
+    );
     let start = Start {
         worker: Rc::clone(&client.worker),
         ledger,
         held,
         pool,
         chosen,
+        key,
         began,
     };
-    let (mut head, download) = forward(start, order).await?;
+    let (mut head, mut download) = forward(start, order).await?;
+    download.hold(place);
     if source.is_some_and(|source| source.is_unwanted()) {
         client.meter.set_unread();
     }
@@ -300,6 +312,14 @@ fn forced_arm(held: &Held, index: RolloutIndex, headers: &HeaderMap) -> Option<A
     Arm::ALL
         .into_iter()
         .find(|&arm| held.pool(rollout.pool(arm)).name.as_str().as_bytes() == name.as_bytes())
+}
+
+// Only a ring asks for it.
+fn address_key(pool: &Pool, address: &str) -> u64 {
+    match pool.config().balance {
+        Balance::Ring => xxh3_64(address.as_bytes()),
+        Balance::RoundRobin | Balance::LeastRequests | Balance::P2c => 0,
+    }
 }
 
 fn declared_length(body: &Incoming, limit: u64) -> Result<(), Fault> {

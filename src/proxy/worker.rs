@@ -15,17 +15,18 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::body::Upload;
-use super::connection::{self, Place, Registry};
-use super::deadline::Deadlines;
+use super::connection::{self, Place as Seat, Registry};
+use super::deadline::{Deadlines, Elapsed};
 use super::io::CoarseClock;
 use crate::clock;
-use crate::live::{Held, Live, Reader, RolloutIndex};
+use crate::live::{Held, Live, PoolIndex, Reader, RolloutIndex};
 use crate::rollout::time::millis;
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Recorder, Tally};
 use crate::tls;
-use crate::upstream::budget::FailoverBudget;
+use crate::upstream::admission::{Admission, Entry, Overloaded, Place};
+use crate::upstream::budget::Budget;
 use crate::upstream::connect::Connections;
 
 /// How often connections are looked over.
@@ -60,7 +61,9 @@ pub(super) struct Worker {
     pub(super) access_log: Option<Arc<AccessLog>>,
     reader: RefCell<Reader>,
     /// By the rollout's place in the table.
-    budgets: RefCell<Vec<FailoverBudget>>,
+    failovers: RefCell<Vec<Budget>>,
+    /// By the pool's place in the table.
+    retries: RefCell<Vec<Budget>>,
     workers: usize,
     max_connections: usize,
     began: Instant,
@@ -94,7 +97,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         left: Notify::new(),
         access_log: parts.access_log,
         reader: RefCell::new(parts.live.reader()),
-        budgets: RefCell::default(),
+        failovers: RefCell::default(),
+        retries: RefCell::default(),
         workers: parts.workers,
         max_connections: parts.max_connections,
         began: clock::now(),
@@ -176,7 +180,7 @@ impl Door {
             tracing::debug!(%error, "a client was gone before it was served");
             return;
         }
-        let place = Place::take(&self.worker);
+        let place = Seat::take(&self.worker);
         spawn_local(connection::serve(place, stream, peer, self.tls()));
     }
 
@@ -202,25 +206,72 @@ impl Worker {
 
     /// A request of baseline's own, which canary's failures may be measured by.
     pub(super) fn earn_failover(&self, rollout: RolloutIndex, now: Instant) {
-        self.budget(rollout, now, |budget| budget.baseline_request(now));
+        self.failover(rollout, now, |budget| budget.earn(now));
     }
 
     /// Whether a request that canary saw may be sent to baseline as well; takes it from the budget.
     pub(super) fn take_failover(&self, rollout: RolloutIndex, now: Instant) -> bool {
-        self.budget(rollout, now, |budget| budget.take(now))
+        self.failover(rollout, now, |budget| budget.take(now))
     }
 
-    fn budget<T>(
+    /// A request to a pool, which its retries may be measured by. `share` is the pool's.
+    pub(super) fn earn_retry(&self, pool: PoolIndex, share: f64, now: Instant) {
+        self.retry(pool, share, now, |budget| budget.earn(now));
+    }
+
+    /// Whether a request that was sent may be sent once more; takes it from the budget.
+    pub(super) fn take_retry(&self, pool: PoolIndex, share: f64, now: Instant) -> bool {
+        self.retry(pool, share, now, |budget| budget.take(now))
+    }
+
+    fn failover<T>(
         &self,
         rollout: RolloutIndex,
         now: Instant,
-        act: impl FnOnce(&mut FailoverBudget) -> T,
+        act: impl FnOnce(&mut Budget) -> T,
     ) -> T {
-        let mut budgets = self.budgets.borrow_mut();
+        let mut budgets = self.failovers.borrow_mut();
         if budgets.len() <= rollout.0 {
-            budgets.resize(rollout.0 + 1, FailoverBudget::new(self.workers, now));
+            budgets.resize(rollout.0 + 1, Budget::failover(self.workers, now));
         }
         act(&mut budgets[rollout.0])
+    }
+
+    fn retry<T>(
+        &self,
+        pool: PoolIndex,
+        share: f64,
+        now: Instant,
+        act: impl FnOnce(&mut Budget) -> T,
+    ) -> T {
+        let mut budgets = self.retries.borrow_mut();
+        if budgets.len() <= pool.0 {
+            budgets.resize(pool.0 + 1, Budget::retries(share, self.workers, now));
+        }
+        let budget = &mut budgets[pool.0];
+        // Another table may have another pool at this place.
+        if budget.share() != share {
+            *budget = Budget::retries(share, self.workers, now);
+        }
+        act(budget)
+    }
+
+    /// Takes a place, or waits for one in the queue; `None` where there is no limit. Whether it waited.
+    pub(super) async fn admit(
+        &self,
+        admission: &Admission,
+    ) -> Result<(Option<Place>, bool), Overloaded> {
+        match admission.enter()? {
+            None => Ok((None, false)),
+            Some(Entry::Free(place)) => Ok((Some(place), false)),
+            Some(Entry::Wait(waiting)) => {
+                let waited = self.deadlines.within(admission.wait(), waiting.place());
+                match waited.await {
+                    Ok(place) => Ok((Some(place?), true)),
+                    Err(Elapsed) => Err(Overloaded),
+                }
+            }
+        }
     }
 
     // Waits until there is room for one more connection.

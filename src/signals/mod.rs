@@ -140,7 +140,8 @@ fn jobs_of(config: &Config) -> Arc<[Job]> {
         let identity = &settings.plan.identity;
         let endpoints = [&identity.baseline, &identity.canary].map(|pool| {
             let pool = config.pools.get(pool);
-            pool.map(|pool| pool.endpoints.clone()).unwrap_or_default()
+            pool.map(|pool| pool.addresses().collect())
+                .unwrap_or_default()
         });
         for signal in settings.signals.iter().filter(|signal| is_pulled(signal)) {
             jobs.push(Job {

@@ -10,7 +10,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 9] = [
+const TALLIES: [(Tally, &str, &str); 10] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -55,6 +55,11 @@ const TALLIES: [(Tally, &str, &str); 9] = [
         Tally::HandshakeFailed,
         "serin_tls_handshakes_failed_total",
         "TLS handshakes of learners that failed or did not end in time.",
+    ),
+    (
+        Tally::RetryRefused,
+        "serin_retries_refused_total",
+        "Requests not sent again because their pool's budget for retries was used up.",
     ),
 ];
 

@@ -100,6 +100,8 @@ pub enum Tally {
     StreamStalled,
     /// A client's TLS handshake failed, or did not end in time.
     HandshakeFailed,
+    /// A request was not sent again because the budget for retries was used up.
+    RetryRefused,
 }
 
 /// What one drain found for one rollout: counts since the last drain.
@@ -214,7 +216,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
 
     const fn index(self) -> usize {
         match self {
@@ -227,6 +229,7 @@ impl Tally {
             Self::FrameFlood => 6,
             Self::StreamStalled => 7,
             Self::HandshakeFailed => 8,
+            Self::RetryRefused => 9,
         }
     }
 }

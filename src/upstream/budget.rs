@@ -1,33 +1,46 @@
-//! How many requests that canary already saw may be sent to baseline as well.
+//! How many requests may be sent once more, so that what is sent again never brings down what is weak.
 //!
-//! Canary's requests are extra load for baseline at the worst moment, so they are bounded by what baseline carries
-//! anyway: 20 % of its present rate, and 50 a second so that small services fail over whole. A token bucket; each
-//! worker keeps one per rollout with its part of the 50.
+//! A share of what is carried anyway, and some a second so that small services are helped whole. A token bucket; each
+//! worker keeps its own, with its part of the floor. Retries have 20 % of their pool's requests (as configured) and 10 a
+//! second; requests of canary that are sent to baseline as well have 20 % of baseline's present rate and 50 a second.
 
 use std::time::{Duration, Instant};
 
-const SHARE: f64 = 0.2;
+const FAILOVER_SHARE: f64 = 0.2;
 /// Per second, for the whole process.
-const FLOOR: f64 = 50.0;
+const FAILOVER_FLOOR: f64 = 50.0;
+/// Per second, for the whole process.
+const RETRY_FLOOR: f64 = 10.0;
 /// How long unused tokens are kept.
 const DEPTH: f64 = 1.0;
 
 #[derive(Clone, Debug)]
-pub struct FailoverBudget {
+pub struct Budget {
+    share: f64,
     floor: f64,
     tokens: f64,
     refilled: Instant,
-    /// What baseline earned in the second that runs, and in the one before.
+    /// What was earned in the second that runs, and in the one before.
     earned: f64,
     earned_before: f64,
     second: Instant,
 }
 
-impl FailoverBudget {
-    /// A full budget of one of `workers` workers.
-    pub fn new(workers: usize, now: Instant) -> Self {
-        let floor = FLOOR / workers.max(1) as f64;
+impl Budget {
+    /// A full budget for canary's failures, of one of `workers` workers.
+    pub fn failover(workers: usize, now: Instant) -> Self {
+        Self::new(FAILOVER_SHARE, FAILOVER_FLOOR, workers, now)
+    }
+
+    /// A full budget for a pool's retries, of one of `workers` workers; `share` from 0.0 to 1.0.
+    pub fn retries(share: f64, workers: usize, now: Instant) -> Self {
+        Self::new(share, RETRY_FLOOR, workers, now)
+    }
+
+    fn new(share: f64, floor: f64, workers: usize, now: Instant) -> Self {
+        let floor = floor / workers.max(1) as f64;
         Self {
+            share,
             floor,
             tokens: floor.max(1.0),
             refilled: now,
@@ -37,11 +50,16 @@ impl FailoverBudget {
         }
     }
 
-    /// A request of baseline's own.
-    pub fn baseline_request(&mut self, now: Instant) {
+    /// What a request earns.
+    pub fn share(&self) -> f64 {
+        self.share
+    }
+
+    /// A request that is carried anyway.
+    pub fn earn(&mut self, now: Instant) {
         self.turn(now);
-        self.earned += SHARE;
-        self.tokens = (self.tokens + SHARE).min(self.depth());
+        self.earned += self.share;
+        self.tokens = (self.tokens + self.share).min(self.depth());
     }
 
     /// Takes one; false where none is left.
@@ -81,14 +99,19 @@ mod tests {
     use crate::clock;
 
     // How many of `asked` per second are granted over ten seconds beside `baseline` requests a second.
-    fn granted(workers: usize, baseline: u32, asked: u32) -> u32 {
+    fn granted(
+        budget: fn(usize, Instant) -> Budget,
+        workers: usize,
+        baseline: u32,
+        asked: u32,
+    ) -> u32 {
         let begin = clock::now();
-        let mut budget = FailoverBudget::new(workers, begin);
+        let mut budget = budget(workers, begin);
         let mut granted = 0;
         for millis in 0..10_000_u32 {
             let now = begin + Duration::from_millis(millis.into());
             let due = |rate: u32| (millis + 1) * rate / 1000 - millis * rate / 1000;
-            (0..due(baseline)).for_each(|_| budget.baseline_request(now));
+            (0..due(baseline)).for_each(|_| budget.earn(now));
             granted += (0..due(asked)).filter(|_| budget.take(now)).count() as u32;
         }
         granted
@@ -97,7 +120,7 @@ mod tests {
     #[test]
     fn a_fifth_of_baseline_and_fifty_a_second() {
         let check = |workers, baseline, asked, expected: u32| {
-            let granted = granted(workers, baseline, asked);
+            let granted = granted(Budget::failover, workers, baseline, asked);
             let slack = expected / 10 + 60;
             assert!(
                 granted.abs_diff(expected) <= slack,
@@ -109,5 +132,25 @@ mod tests {
         check(1, 1000, 1000, 2500);
         check(1, 1000, 100, 1000);
         check(4, 0, 1000, 125);
+    }
+
+    #[test]
+    fn a_share_of_the_requests_and_ten_a_second() {
+        let check = |requests, asked, expected: u32| {
+            let granted = granted(
+                |workers, now| Budget::retries(0.2, workers, now),
+                1,
+                requests,
+                asked,
+            );
+            let slack = expected / 10 + 20;
+            assert!(
+                granted.abs_diff(expected) <= slack,
+                "{requests}/s, {asked}/s: {granted}, not {expected}"
+            );
+        };
+        check(0, 1000, 100);
+        check(1000, 1000, 2100);
+        check(1000, 100, 1000);
     }
 }

@@ -5,11 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How fast an old latency is forgotten: the share of a new sample that is lower than the average.
-/// One in eight, as in TCP's smoothed round-trip time (RFC 6298).
-const EWMA_SHIFT: u32 = 3;
+use super::eject::Conduct;
+use super::latency::PeakEwma;
+use super::moment::AtomicMoment;
+use crate::clock;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -40,10 +41,14 @@ pub struct Endpoint {
     in_flight: AtomicU64,
     idle: AtomicU64,
     requests: AtomicU64,
-    /// Peak-sensitive average of the time to the answer's head, in microseconds; 0 = never measured.
-    ewma_us: AtomicU64,
+    /// Of the time to the answer's head.
+    latency: PeakEwma,
+    /// Since when it is new or back, for a slow start.
+    warming: AtomicMoment,
     probes_sent: AtomicU64,
     probes_answered: AtomicU64,
+    /// How its requests went.
+    conduct: Conduct,
     fault: Mutex<Option<String>>,
 }
 
@@ -70,9 +75,11 @@ impl Endpoint {
             in_flight: AtomicU64::new(0),
             idle: AtomicU64::new(0),
             requests: AtomicU64::new(0),
-            ewma_us: AtomicU64::new(0),
+            latency: PeakEwma::default(),
+            warming: AtomicMoment::default(),
             probes_sent: AtomicU64::new(0),
             probes_answered: AtomicU64::new(0),
+            conduct: Conduct::default(),
             fault: Mutex::new(None),
         }
     }
@@ -102,8 +109,12 @@ impl Endpoint {
         self.drained.load(Ordering::Relaxed)
     }
 
+    /// Takes it out of use, or back: then it warms up.
     pub fn set_drained(&self, drained: bool) {
-        self.drained.store(drained, Ordering::Relaxed);
+        let was_drained = self.drained.swap(drained, Ordering::Relaxed);
+        if was_drained && !drained {
+            self.warm_up(clock::now());
+        }
     }
 
     /// Whether the table in force has this endpoint.
@@ -143,24 +154,33 @@ impl Endpoint {
             .clone()
     }
 
-    /// Peak-sensitive average of the time to the answer's head; zero before the first.
-    pub fn ewma(&self) -> Duration {
-        Duration::from_micros(self.ewma_us.load(Ordering::Relaxed))
+    /// Peak-sensitive average of the time to the answer's head; `None` before the first.
+    pub fn ewma(&self, now: Instant) -> Option<Duration> {
+        self.latency.at(now)
     }
 
-    /// Takes in one time to the answer's head: a slower one counts at once, a faster one by and by. Two workers
-    /// that write at one moment may lose one of the two samples.
-    pub fn observe(&self, latency: Duration) {
-        let sample = u64::try_from(latency.as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let old = self.ewma_us.load(Ordering::Relaxed);
-        let new = if sample >= old {
-            sample
-        } else {
-            old - ((old - sample) >> EWMA_SHIFT).max(1)
-        };
-        self.ewma_us.store(new, Ordering::Relaxed);
+    /// Takes in one time to the answer's head: a slower one counts at once, a faster one by and by.
+    pub fn observe(&self, latency: Duration, now: Instant) {
+        self.latency.observe(latency, now);
+    }
+
+    /// Whether it is left out because it failed its requests.
+    pub fn is_ejected(&self, now: Instant) -> bool {
+        self.conduct.is_out(now)
+    }
+
+    pub(super) fn conduct(&self) -> &Conduct {
+        &self.conduct
+    }
+
+    /// It is new, or back: from `at` on it warms up.
+    pub(super) fn warm_up(&self, at: Instant) {
+        self.warming.store(at);
+    }
+
+    /// How long it has been warming up; `None` where it never had to.
+    pub(super) fn warming_for(&self, now: Instant) -> Option<Duration> {
+        self.warming.age(now)
     }
 
     /// Counts an attempt that begins now.
@@ -214,25 +234,6 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peak_counts_at_once_and_is_forgotten_slowly() {
-        let endpoint = Endpoint::new("127.0.0.1:1");
-        let check = |ms: u64, expected_us: u64| {
-            endpoint.observe(Duration::from_millis(ms));
-            assert_eq!(
-                endpoint.ewma(),
-                Duration::from_micros(expected_us),
-                "after {ms} ms"
-            );
-        };
-        check(8, 8_000);
-        check(80, 80_000);
-        check(8, 71_000);
-        check(8, 63_125);
-        endpoint.observe(Duration::ZERO);
-        assert!(endpoint.ewma() > Duration::from_millis(50));
-    }
 
     #[test]
     fn an_attempt_is_in_flight_as_long_as_it_lives() {

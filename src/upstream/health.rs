@@ -1,6 +1,6 @@
-//! Active health checks: a thread of their own that asks every endpoint, each time over a fresh connection.
+//! Active health checks: every endpoint is asked, each time over a fresh connection.
 //!
-//! Follows the pools in force; never touches a request. The first probe alone decides, later ones by the counts.
+//! Runs on the thread of the `upkeep`; never touches a request. The first probe alone decides, later ones by the counts.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,17 +15,13 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
-use tokio::task::{JoinHandle, LocalSet};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::endpoint::{Address, Endpoint, EndpointId};
 use super::pool::Pool;
+use crate::clock;
 use crate::config::Health;
-use crate::shutdown::{Shutdown, Stage, Watched};
-
-/// The pools in force, as they change.
-pub type PoolsInForce = watch::Receiver<Arc<[Arc<Pool>]>>;
 
 /// What one probe found wrong.
 #[derive(Debug, thiserror::Error)]
@@ -42,59 +38,44 @@ enum ProbeError {
     Request(#[from] http::Error),
 }
 
+/// The probes under way.
+#[derive(Default)]
+pub(super) struct Probers(HashMap<EndpointId, Prober>);
+
 struct Prober {
     health: Health,
     task: JoinHandle<()>,
 }
 
-/// Probes the pools in force until shutdown, on a thread of its own.
-pub fn start(pools: PoolsInForce, shutdown: Shutdown) -> io::Result<Watched> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    Watched::spawn("probes", move || {
-        LocalSet::new().block_on(&runtime, follow(pools, shutdown));
-    })
-}
-
-async fn follow(mut pools: PoolsInForce, mut shutdown: Shutdown) {
-    let mut probers = HashMap::new();
-    loop {
-        let in_force = Arc::clone(&pools.borrow_and_update());
-        reconcile(&mut probers, &in_force);
-        tokio::select! {
-            changed = pools.changed() => if changed.is_err() { return },
-            () = shutdown.reached(Stage::Draining) => return,
+impl Probers {
+    /// Starts what is new, stops what is gone or probed differently now, leaves the rest alone.
+    pub(super) fn reconcile(&mut self, pools: &[Arc<Pool>]) {
+        let probers = &mut self.0;
+        let mut wanted = HashMap::new();
+        for pool in pools {
+            if let Some(health) = &pool.config().health {
+                wanted.extend(
+                    pool.endpoints()
+                        .into_iter()
+                        .map(|endpoint| (endpoint.id(), (endpoint, health))),
+                );
+            }
         }
-    }
-}
-
-// Starts what is new, stops what is gone or probed differently now, leaves the rest alone.
-fn reconcile(probers: &mut HashMap<EndpointId, Prober>, pools: &[Arc<Pool>]) {
-    let mut wanted = HashMap::new();
-    for pool in pools {
-        if let Some(health) = &pool.config().health {
-            wanted.extend(
-                pool.endpoints
-                    .iter()
-                    .map(|endpoint| (endpoint.id(), (endpoint, health))),
-            );
-        }
-    }
-    probers.retain(|id, prober| {
-        let stays = wanted
-            .get(id)
-            .is_some_and(|(_, health)| **health == prober.health);
-        if !stays {
-            prober.task.abort();
-        }
-        stays
-    });
-    for (id, (endpoint, health)) in wanted {
-        probers.entry(id).or_insert_with(|| Prober {
-            health: health.clone(),
-            task: tokio::task::spawn_local(watch_endpoint(Arc::clone(endpoint), health.clone())),
+        probers.retain(|id, prober| {
+            let stays = wanted
+                .get(id)
+                .is_some_and(|(_, health)| **health == prober.health);
+            if !stays {
+                prober.task.abort();
+            }
+            stays
         });
+        for (id, (endpoint, health)) in wanted {
+            probers.entry(id).or_insert_with(|| Prober {
+                health: health.clone(),
+                task: tokio::task::spawn_local(watch_endpoint(endpoint, health.clone())),
+            });
+        }
     }
 }
 
@@ -134,6 +115,7 @@ fn take_in(endpoint: &Endpoint, health: &Health, outcome: Result<(), ProbeError>
         endpoint.streak.store(0, Ordering::Relaxed);
         endpoint.set_healthy(passed);
         if passed {
+            endpoint.warm_up(clock::now());
             tracing::info!(endpoint = endpoint.address(), "healthy again");
         } else {
             tracing::warn!(
@@ -177,7 +159,7 @@ mod tests {
     fn states(probes: &str) -> String {
         let pool = pool(&["a:1"], Balance::RoundRobin, true);
         let health = pool.config().health.clone().expect("it is checked");
-        let endpoint = &pool.endpoints[0];
+        let endpoint = &pool.endpoints()[0];
         let mut states = String::new();
         for (index, probe) in probes.chars().enumerate() {
             let outcome = if probe == '+' {
@@ -207,7 +189,7 @@ mod tests {
     fn the_fault_is_kept_in_words_until_a_probe_passes() {
         let pool = pool(&["a:1"], Balance::RoundRobin, true);
         let health = pool.config().health.clone().expect("it is checked");
-        let endpoint = &pool.endpoints[0];
+        let endpoint = &pool.endpoints()[0];
         take_in(
             endpoint,
             &health,

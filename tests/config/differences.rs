@@ -70,6 +70,14 @@ fn changes_are_told_in_words() {
         "pool third added",
     );
     check(
+        replaced(
+            "[\"127.0.0.1:9101\"]",
+            "[{ address = \"127.0.0.1:9101\", weight = 2 }]",
+        ),
+        Area::Pools,
+        "endpoint 127.0.0.1:9101 of pool original: weight: 1 -> 2",
+    );
+    check(
         replaced("[[routes]]\nrollout = \"analyzer\"\n", ""),
         Area::Routes,
         "route any host / removed",

@@ -248,6 +248,25 @@ fn addresses_and_names_are_read_strictly() {
         ],
     );
     check_with_pools(
+        "pools.a.overload = { in_flight = -1, wait = \"0s\", adaptive = \"yes\" }",
+        &[
+            (3, "pools.a.overload.adaptive", "expected true or false"),
+            (3, "pools.a.overload.in_flight", "expected a whole number"),
+            (3, "pools.a.overload.wait", "longer than"),
+        ],
+    );
+    check_with_pools(
+        "pools.a.ejection.on = [\"slow\"]",
+        &[(3, "pools.a.ejection.on[0]", "expected \"connect\"")],
+    );
+    check_with_pools(
+        "pools.a.ejection = { share = \"0%\", time_out = \"1m\", max_time_out = \"1s\" }",
+        &[
+            (3, "pools.a.ejection.max_time_out", "shorter than time_out"),
+            (3, "pools.a.ejection.share", "above 0%"),
+        ],
+    );
+    check_with_pools(
         "pools.a.health.path = \"health\"",
         &[(3, "pools.a.health.path", "begin with /")],
     );
@@ -262,6 +281,21 @@ fn pools_have_endpoints_that_differ() {
     check(
         "[pools.a]\nendpoints = []",
         &[(2, "pools.a.endpoints", "empty")],
+    );
+    check(
+        "[pools.a]\nendpoints = [\"h:1\"]\ndns = \"a.b:1\"",
+        &[(3, "pools.a.dns", "not both")],
+    );
+    check(
+        "[pools.a]\ndns = \"127.0.0.1:80\"",
+        &[(2, "pools.a.dns", "belongs in endpoints")],
+    );
+    check(
+        "[pools.a]\ndns = { servers = [\"here\"] }",
+        &[
+            (2, "pools.a.dns.name", "missing"),
+            (2, "pools.a.dns.servers[0]", "not an address"),
+        ],
     );
     check(
         "[pools.a]\nendpoints = [\"h:1\", \"g\", \"h:0\"]",
@@ -471,12 +505,10 @@ fn what_comes_later_is_refused_by_name() {
         &[(1, "server.listen[0].proxy_protocol", not_yet)],
     );
     check_with_pools(
-        "[pools.c]\nendpoints = [\"h:1\"]\ndns = \"x:1\"\nbalance = \"ring\"\nprotocol = \"h2c\"\ntls = {}",
+        "[pools.c]\nendpoints = [\"h:1\"]\nprotocol = \"h2c\"\ntls = {}",
         &[
-            (5, "pools.c.dns", not_yet),
-            (6, "pools.c.balance", "\"ring\" is not in this version"),
-            (7, "pools.c.protocol", "\"h2c\" is not in this version"),
-            (8, "pools.c.tls", not_yet),
+            (5, "pools.c.protocol", "\"h2c\" is not in this version"),
+            (6, "pools.c.tls", not_yet),
         ],
     );
     check_rollout("mode = \"a/b\"", &[(7, "rollouts.r.mode", "\"aa\"")]);

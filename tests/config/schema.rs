@@ -47,6 +47,9 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "server.listen = [{ address = \"[::1]:80\", proxy_protocol = false }]",
         "server.trusted = [\"10.0.0.0/8\", \"::1\"]",
         "pools.a = { endpoints = [\"analyzer.svc:80\"], health = false, request_headers = { x-a = \"b\" } }",
+        "pools.a = { endpoints = [\"h:1\", { address = \"h:2\", weight = 1000, zone = \"x\" }], balance = \"ring\" }",
+        "pools.a.dns = \"analyzer.svc:80\"",
+        "pools.a.dns = { name = \"_http._tcp.analyzer.svc\", servers = [\"127.0.0.1:53\"] }",
         "rehearsal.enabled = true",
     ] {
         check(text, true);
@@ -66,9 +69,12 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "admin.open_metrics = 1",
         "state.path = \"\"",
         "pools.a = {}",
+        "pools.a = { endpoints = [\"h:1\"], dns = \"a.b:1\" }",
         "pools.a = { endpoints = [\"nohost\"] }",
         "pools.\"a b\" = { endpoints = [\"h:1\"] }",
-        "pools.a = { endpoints = [\"h:1\"], balance = \"ring\" }",
+        "pools.a = { endpoints = [\"h:1\"], balance = \"rings\" }",
+        "pools.a.endpoints = [{ address = \"h:1\", weight = 0 }]",
+        "pools.a.endpoints = [{ weight = 2 }]",
         "pools.a = { endpoints = [\"h:1\"], health = true }",
         "pools.a = { endpoints = [\"h:1\"], dns = \"x\" }",
         "routes = [{ path = \"api\", pool = \"a\" }]",

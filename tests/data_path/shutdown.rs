@@ -8,7 +8,7 @@ use std::time::Duration;
 use serin::clock;
 use serin::proxy;
 use serin::shutdown::{self, Stage};
-use serin::upstream::health;
+use serin::upstream::upkeep;
 
 use crate::support::{Proxy, Upstream, config, only, reply, wait_for};
 
@@ -140,7 +140,7 @@ fn probes_take_endpoints_out_and_bring_them_back() {
     let text = only(&[flaky.address(), steady.address()], "").replace("health = false", checked);
     let proxy = Proxy::start("", &text);
     let (trigger, shutdown) = shutdown::channel();
-    let mut probing = health::start(proxy.live.pools(), shutdown).expect("a thread");
+    let mut probing = upkeep::start(proxy.live.pools(), shutdown).expect("a thread");
     let view = || proxy.live.load().pools()[0].endpoints[0].clone();
     let usable = || {
         let name = serin::rollout::name::PoolName::parse("base").expect("a name");

@@ -39,6 +39,13 @@ impl Upstream {
     /// Runs `script` for every connection.
     pub(crate) fn scripted(script: impl Fn(Exchange) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::scripted_on(listener, script)
+    }
+
+    fn scripted_on(
+        listener: TcpListener,
+        script: impl Fn(Exchange) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             connections: AtomicUsize::new(0),
@@ -65,8 +72,14 @@ impl Upstream {
 
     /// Answers every request with these bytes.
     pub(crate) fn answering(bytes: impl Into<String>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::answering_on(listener, bytes)
+    }
+
+    /// The same on a socket that listens already.
+    pub(crate) fn answering_on(listener: TcpListener, bytes: impl Into<String>) -> Self {
         let bytes = bytes.into();
-        Self::scripted(move |mut exchange| {
+        Self::scripted_on(listener, move |mut exchange| {
             while exchange.request().is_some() {
                 exchange.write(&bytes);
             }

@@ -4,6 +4,8 @@ mod support;
 
 #[path = "data_path/balancing.rs"]
 mod balancing;
+#[path = "data_path/connect.rs"]
+mod connect;
 #[path = "data_path/deciding.rs"]
 mod deciding;
 #[path = "data_path/http2.rs"]
@@ -24,5 +26,11 @@ mod retrying;
 mod secured;
 #[path = "data_path/shutdown.rs"]
 mod shutdown;
+#[path = "data_path/streams.rs"]
+mod streams;
 #[path = "data_path/strict.rs"]
 mod strict;
+#[path = "data_path/tunnels.rs"]
+mod tunnels;
+#[path = "data_path/websocket.rs"]
+mod websocket;

@@ -39,6 +39,7 @@ extern crate core as rustls;
 extern crate core as serde;
 extern crate core as serde_json;
 extern crate core as serin;
+extern crate core as sha1;
 extern crate core as sha2;
 extern crate core as slab;
 extern crate core as socket2;

@@ -162,6 +162,7 @@ fn rollout(
             .or(settings.failover_after)
             .map_or(cap, |span| span.min(cap)),
         error_statuses: typed.error_statuses.clone(),
+        stream_grace: typed.stream_grace,
         injection: settings.injection,
         meter: telemetry.rollout(name, &settings.latency_limits_us, typed.max_segments),
         max_segments: typed.max_segments,

@@ -94,6 +94,8 @@ pub struct Rollout {
     /// Ends a canary attempt that could still be answered by baseline; never zero.
     pub failover_after: Duration,
     pub error_statuses: Vec<u16>,
+    /// How long streams and tunnels may go on after their arm was retreated from.
+    pub stream_grace: Duration,
     /// Faults of a rehearsal.
     pub injection: Option<Injection>,
     pub meter: RolloutMeter,
@@ -265,6 +267,7 @@ impl Rollout {
             failover: self.failover,
             failover_after: self.failover_after(settings.failover_after),
             error_statuses: self.error_statuses.clone(),
+            stream_grace: self.stream_grace,
             injection: settings.injection,
             meter: telemetry.rollout(&self.name, &settings.latency_limits_us, self.max_segments),
             max_segments: self.max_segments,

@@ -18,6 +18,7 @@ use super::deadline::Deadline;
 use super::http2::Lane;
 use super::io::Meter;
 use super::outcome::Trial;
+use super::stay::{OnCanary, Over, Seat};
 use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
@@ -35,7 +36,8 @@ const DISCARD_PATIENCE: Duration = Duration::from_secs(1);
 /// The body of every answer to a client.
 pub(super) struct Answer {
     kind: Kind,
-    turn: Turn,
+    /// `None` where a tunnel goes on with it.
+    turn: Option<Turn>,
     /// Where the access log tells of it.
     visit: Option<Box<Visit>>,
 }
@@ -57,7 +59,16 @@ pub(super) struct Download {
     idle: Option<Deadline>,
     /// Taken among all requests, to the end of this.
     place: Option<Place>,
+    stream: Option<Box<Stream>>,
     done: bool,
+}
+
+/// What an answer is beside its bytes where it is a stream: `stream_idle` is its limit, and its latency ends with its
+/// first bytes.
+pub(super) struct Stream {
+    canary: Option<OnCanary>,
+    seat: Option<Seat>,
+    has_begun: bool,
 }
 
 /// What an answer's head told.
@@ -70,6 +81,7 @@ pub(super) struct Opening {
     pub(super) latency: Duration,
     pub(super) now: Instant,
     pub(super) idle_limit: Duration,
+    pub(super) stream: Option<Box<Stream>>,
 }
 
 /// Why an answer's body ends early.
@@ -79,6 +91,8 @@ pub(super) enum Broken {
     Upstream(#[from] hyper::Error),
     #[error("the upstream sent nothing for too long")]
     Idle,
+    #[error("the stream was ended: {0:?}")]
+    Over(Over),
 }
 
 /// One request's time on its connection, from its beginning to the end of the answer's body.
@@ -103,15 +117,24 @@ impl Answer {
     pub(super) fn text(text: Bytes, turn: Turn, visit: Option<Box<Visit>>) -> Self {
         Self {
             kind: Kind::Text(text),
-            turn,
+            turn: Some(turn),
             visit,
+        }
+    }
+
+    /// Nothing: what follows the head is a tunnel's.
+    pub(super) fn switched() -> Self {
+        Self {
+            kind: Kind::Text(Bytes::new()),
+            turn: None,
+            visit: None,
         }
     }
 
     pub(super) fn download(download: Download, turn: Turn, visit: Option<Box<Visit>>) -> Self {
         Self {
             kind: Kind::Download(download),
-            turn,
+            turn: Some(turn),
             visit,
         }
     }
@@ -143,7 +166,7 @@ impl Body for Answer {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Self { kind, turn, visit } = &mut *self;
-        let polled = match &mut turn.lane {
+        let polled = match turn.as_mut().and_then(|turn| turn.lane.as_mut()) {
             None => kind.poll(cx),
             Some(lane) => lane.poll_frame(|| kind.poll(cx)),
         };
@@ -154,7 +177,8 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        if self.turn.lane.as_ref().is_some_and(Lane::keeps) {
+        let lane = self.turn.as_ref().and_then(|turn| turn.lane.as_ref());
+        if lane.is_some_and(Lane::keeps) {
             return false;
         }
         self.is_over()
@@ -197,6 +221,7 @@ impl Download {
             idle_limit: opening.idle_limit,
             idle: None,
             place: None,
+            stream: opening.stream,
             done: false,
         }
     }
@@ -212,6 +237,10 @@ impl Download {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Poll::Ready(over) = self.poll_over(cx) {
+            self.cut_off();
+            return Poll::Ready(Some(Err(Broken::Over(over))));
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.note_arrival();
@@ -234,9 +263,32 @@ impl Download {
         }
     }
 
+    // Whether a stream that has begun is to end.
+    fn poll_over(&mut self, cx: &Context<'_>) -> Poll<Over> {
+        let Some(stream) = self.stream.as_mut().filter(|stream| stream.has_begun) else {
+            return Poll::Pending;
+        };
+        stream
+            .seat(&self.worker, self.source.as_deref())
+            .poll_over(cx)
+    }
+
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(stream) = &mut self.stream
+            && !stream.has_begun
+        {
+            // So that its end is heard from now on.
+            let seat = stream.seat(&self.worker, self.source.as_deref());
+            if let Poll::Ready(over) = seat.poll_over(cx) {
+                self.cut_off();
+                return Poll::Ready(Some(Err(Broken::Over(over))));
+            }
+        }
         if self.asked.is_none() {
             self.asked = Some(clock::now());
+        }
+        if self.stream.is_some() {
+            return Poll::Pending;
         }
         let idle = self
             .idle
@@ -250,11 +302,28 @@ impl Download {
     }
 
     fn note_arrival(&mut self) {
+        let has_begun = self.stream.as_ref().is_some_and(|stream| stream.has_begun);
         if let Some(asked) = self.asked.take() {
             self.now = clock::now();
-            self.latency += self.now.saturating_duration_since(asked);
+            if !has_begun {
+                self.latency += self.now.saturating_duration_since(asked);
+            }
             self.idle = None;
         }
+        if let Some(stream) = &mut self.stream {
+            stream.has_begun = true;
+            if let Some(seat) = &stream.seat {
+                seat.stay().moved();
+            }
+        }
+    }
+
+    // A stream is ended by us: so far it was as it said.
+    fn cut_off(&mut self) {
+        self.done = true;
+        self.trial
+            .conclude(self.class, Some(self.latency), self.now);
+        self.connection = None;
     }
 
     fn fail(&mut self, latency: Option<Duration>) {
@@ -301,6 +370,30 @@ impl Drop for Download {
         } else {
             self.trial.withdraw();
         }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    pub(super) fn new(canary: Option<OnCanary>) -> Box<Self> {
+        Box::new(Self {
+            canary,
+            seat: None,
+            has_begun: false,
+        })
+    }
+
+    // Taken when it is first waited for: a short answer needs none.
+    fn seat(&mut self, worker: &Rc<Worker>, source: Option<&Source>) -> &Seat {
+        let canary = &mut self.canary;
+        self.seat.get_or_insert_with(|| {
+            let seat = Seat::take(worker, canary.take());
+            if let Some(source) = source {
+                source.join(seat.stay());
+            }
+            seat
+        })
     }
 }
 
@@ -361,6 +454,11 @@ pub(super) fn discard(
 // === impl Turn ===
 
 impl Turn {
+    /// Its stream, where the connection speaks HTTP/2.
+    pub(super) fn lane(&self) -> Option<&Lane> {
+        self.lane.as_ref()
+    }
+
     pub(super) fn begin(meter: &Arc<Meter>, lane: Option<Lane>) -> Self {
         meter.begin_turn();
         Self {

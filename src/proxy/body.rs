@@ -3,7 +3,7 @@
 //! One `Source` per request reads from the client; each attempt reads from it through an `Upload` of its own, and only
 //! the latest one. Holds back what `Expect: 100-continue` says to hold back.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 
 use super::deadline::{Deadline, Deadlines};
 use super::respond::Fault;
+use super::stay::Stay;
 use crate::clock;
 use crate::upstream::connect::Link;
 
@@ -33,6 +34,8 @@ pub(super) struct Source {
     exact: Option<u64>,
     limit: u64,
     idle: Duration,
+    /// Where the answer is a stream: as long as something moves either way, the client may be silent.
+    stay: OnceCell<Rc<Stay>>,
 }
 
 /// One attempt's view of the body; empty where there is none.
@@ -127,6 +130,7 @@ impl Source {
             exact,
             limit,
             idle,
+            stay: OnceCell::new(),
         }))
     }
 
@@ -140,6 +144,11 @@ impl Source {
             turn: feed.turn,
             at: 0,
         }
+    }
+
+    /// From now on the body is a part of a stream, whose silence is judged there.
+    pub(super) fn join(&self, stay: &Rc<Stay>) {
+        self.stay.get_or_init(|| Rc::clone(stay));
     }
 
     /// Holds the body back until the flag it returns is set, or upstream has had time enough.
@@ -201,6 +210,10 @@ impl Source {
             }
             Poll::Pending => {
                 feed.progress = Progress::Asking;
+                if self.stay.get().is_some() {
+                    feed.waiting = None;
+                    return Poll::Pending;
+                }
                 let waiting = feed
                     .waiting
                     .get_or_insert_with(|| self.deadlines.after(self.idle));
@@ -229,6 +242,9 @@ impl Source {
 
     fn take_in(&self, feed: &mut Feed, frame: &Frame<Bytes>) -> Result<(), Fault> {
         let len = frame.data_ref().map_or(0, Bytes::len);
+        if let Some(stay) = self.stay.get() {
+            stay.moved();
+        }
         feed.received += len as u64;
         if self.limit != 0 && feed.received > self.limit {
             return Err(Fault::BodyTooLarge);

@@ -77,6 +77,21 @@ fn assign(rollout: &Rollout, asker: Asker<'_>, found: &Learner<'_>, choice: Choi
     }
 }
 
+/// Whether a stream that began under an earlier split would still be sent to its arm; `segment` is its segment's name.
+pub(super) fn stays(rollout: &Rollout, choice: Choice, segment: Option<&str>) -> bool {
+    let forced = match choice.why {
+        Why::Pin | Why::Forced => Some(choice.arm),
+        Why::Closed | Why::WeightZero | Why::BelowWeight | Why::AboveWeight | Why::Failover => None,
+    };
+    let assignment = rollout.split.assign(Ask {
+        learner: None,
+        hash: Some(choice.hash),
+        forced,
+        segment: segment.map(|name| rollout.capped_segment(name)),
+    });
+    assignment.arm == choice.arm
+}
+
 /// The request's segment, where the rollout tells segments apart.
 pub(super) fn segment_of<'a>(rollout: &Rollout, asker: Asker<'a>) -> Option<Cow<'a, str>> {
     segment(rollout.segment.as_ref()?, asker)

@@ -21,8 +21,10 @@ use tokio::net::TcpStream;
 
 use super::http2::{self, Streams};
 use super::io::{Accepted, Meter, Phase};
+use super::passage::{End, Passage};
 use super::respond::{self, Fault};
 use super::service::{Client, handle};
+use super::stay::Over;
 use super::transport::Transport;
 use super::visit;
 use super::worker::Worker;
@@ -125,6 +127,16 @@ pub(super) async fn serve(
         })
     })
     .await;
+    if cut.is_none()
+        && let Some((passage, turn)) = client.take_switched()
+    {
+        let parts = connection.into_parts();
+        let io = parts.io.into_inner().into_tunnel(&parts.read_buf);
+        // On the heap, as well.
+        Box::pin(serve_tunnel(place, *passage, io)).await;
+        drop(turn);
+        return;
+    }
     if cut.is_none() && meter.is_http2() {
         let io = connection.into_parts().io.into_inner();
         // On the heap, so that a connection of HTTP/1 is not as large.
@@ -136,7 +148,9 @@ pub(super) async fn serve(
     } else {
         meter.refusal()
     };
-    let stream = connection.into_parts().io.into_inner().into_stream();
+    let io = connection.into_parts().io.into_inner();
+    let is_left_open = cut.is_none() && io.asked_upgrade();
+    let mut stream = io.into_stream();
     if let Some(fault) = refusal {
         worker
             .recorder
@@ -147,6 +161,9 @@ pub(super) async fn serve(
         reset(&stream);
     } else if meter.is_unread() {
         linger(stream).await;
+    } else if is_left_open {
+        // hyper leaves this to whom it would have given the connection.
+        close(&mut stream).await;
     }
 }
 
@@ -185,6 +202,35 @@ async fn serve_http2(place: Place, client: Rc<Client>, io: Accepted<Transport>, 
         tracing::debug!(%peer, "a flood of HTTP/2 frames");
     } else if let Some(cut) = cut {
         tracing::debug!(?cut, %peer, "a client's HTTP/2 connection was cut");
+    }
+}
+
+async fn serve_tunnel(place: Place, passage: Passage, mut io: Accepted<Transport>) {
+    let end = {
+        let mut passing = pin!(passage.run(&mut io));
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = passing.as_mut().poll(cx) {
+                return Poll::Ready(end);
+            }
+            place.slot.listen(cx.waker());
+            match place.slot.cut.get() {
+                Some(_) => Poll::Ready(End::ClientLost),
+                None => Poll::Pending,
+            }
+        })
+        .await
+    };
+    let stream = io.into_stream();
+    match end {
+        End::Closed | End::Over(Over::Leaving) => {}
+        End::Over(Over::Idle | Over::Retreated) => linger(stream).await,
+        End::ClientLost | End::EndpointLost | End::Over(Over::Unread) => reset(&stream),
+    }
+}
+
+async fn close(stream: &mut Transport) {
+    if let Ok(Err(error)) = tokio::time::timeout(LINGER, stream.shutdown()).await {
+        tracing::debug!(%error, "a client was gone at the end");
     }
 }
 

@@ -11,22 +11,27 @@ use http::{Request, Response, StatusCode, response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
-use super::answer::{Download, Opening, discard};
+use super::answer::{Download, Opening, Stream, discard};
 use super::body::Upload;
 use super::choose::{self, Choice};
 use super::deadline::Elapsed;
+use super::headers;
 use super::next::{Failure, Next, Situation, next};
 use super::order::Order;
 use super::outcome::{Ledger, Trial, class_of};
+use super::passage::{Agreed, Passage};
 use super::respond::Fault;
+use super::stay::OnCanary;
+use super::upgrade::Asked;
 use super::worker::Worker;
 use crate::clock;
 use crate::config::Failover;
 use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::name::Arm;
 use crate::rollout::rehearsal as inject;
+use crate::rollout::slot::Class;
 use crate::telemetry::{Attempt, Tally};
-use crate::upstream::admission::Overloaded;
+use crate::upstream::admission::{Overloaded, Place};
 use crate::upstream::connect::Connection;
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::EndpointId;
@@ -67,7 +72,28 @@ pub(super) struct Start {
     pub(super) began: Instant,
 }
 
-type Reply = (response::Parts, Download);
+/// What follows the head of an answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is a download, and a box would cost each of them"
+)]
+pub(super) enum Passed {
+    Download(Download),
+    /// The head is the client's already.
+    Tunnel(Box<Passage>),
+}
+
+type Reply = (response::Parts, Passed);
+
+impl Passed {
+    /// Keeps a place among all requests until it ends.
+    pub(super) fn hold(&mut self, place: Option<Place>) {
+        match self {
+            Self::Download(download) => download.hold(place),
+            Self::Tunnel(passage) => passage.hold(place),
+        }
+    }
+}
 
 /// Sends a request until an answer can be passed on.
 pub(super) async fn forward(start: Start, mut order: Order) -> Result<Reply, Fault> {
@@ -282,9 +308,13 @@ impl Course {
         for _ in 0..connection.link().take_informational() {
             self.worker.recorder.tally(Tally::InformationalDropped);
         }
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switched(order, trial, connection, answer, now);
+        }
         let (parts, incoming) = answer.into_parts();
         trial.saw(parts.status);
-        if parts.status.is_informational() {
+        let is_mistaken = |asked: &Asked| asked.is_mistaken(parts.status);
+        if parts.status.is_informational() || order.asked.as_ref().is_some_and(is_mistaken) {
             trial.fail(None);
             self.tried.push(connection.endpoint().id());
             return Err(Failure::BadAnswer);
@@ -304,6 +334,8 @@ impl Course {
             source.answered();
         }
         let idle_limit = self.held.pool(self.pool).timeouts.body_idle;
+        let stream =
+            headers::is_stream(&parts.headers).then(|| Stream::new(self.on_canary(&trial)));
         let opening = Opening {
             incoming,
             connection,
@@ -313,8 +345,55 @@ impl Course {
             latency,
             now,
             idle_limit,
+            stream,
         };
-        Ok((parts, Download::new(&self.worker, opening)))
+        let download = Download::new(&self.worker, opening);
+        Ok((parts, Passed::Download(download)))
+    }
+
+    // A 101, which has to grant what was asked.
+    fn switched(
+        &mut self,
+        order: &Order,
+        mut trial: Trial,
+        connection: Connection<Upload>,
+        mut answer: Response<Incoming>,
+        now: Instant,
+    ) -> Result<Reply, Failure> {
+        let endpoint = hyper::upgrade::on(&mut answer);
+        let (mut parts, _) = answer.into_parts();
+        let granted = order
+            .asked
+            .as_ref()
+            .and_then(|asked| Some((asked, asked.granted(&parts)?)));
+        let Some((asked, chosen)) = granted else {
+            trial.fail(None);
+            self.tried.push(connection.endpoint().id());
+            return Err(Failure::BadAnswer);
+        };
+        headers::strip_answer_hops(&mut parts.headers);
+        asked.grant(&mut parts, chosen);
+        let agreed = Agreed {
+            latency: trial.head_latency(now),
+            canary: self.on_canary(&trial),
+            trial,
+            link: connection.switch(),
+            endpoint,
+            class: Class::Ok,
+            now,
+        };
+        let passage = Passage::new(&self.worker, agreed);
+        Ok((parts, Passed::Tunnel(Box::new(passage))))
+    }
+
+    // Whom a retreat would take off this pool.
+    fn on_canary(&self, trial: &Trial) -> Option<OnCanary> {
+        let (index, choice) = self.canary?;
+        let rollout = self.held.rollout(index);
+        let segment = trial
+            .segment()
+            .and_then(|id| rollout.meter.segment_name(id));
+        Some(OnCanary::new(rollout, choice, segment))
     }
 
     // Why hyper gave no answer.

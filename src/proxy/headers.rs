@@ -4,8 +4,8 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_TYPE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -105,6 +105,17 @@ pub(super) fn strip_answer_hops(headers: &mut HeaderMap) {
     ] {
         headers.remove(hop);
     }
+}
+
+/// Whether a body of this type is a stream: it may be silent for long, and goes on for as long as it likes.
+pub(super) fn is_stream(headers: &HeaderMap) -> bool {
+    let starts_as = |value: &HeaderValue, prefix: &[u8]| {
+        let start = value.as_bytes().get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    };
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        starts_as(value, b"text/event-stream") || starts_as(value, b"application/grpc")
+    })
 }
 
 /// Removes what learners may not say: `x-serin-*`, what any pool sets, and of an untrusted peer the forwarded headers

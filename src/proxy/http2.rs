@@ -6,11 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,12 +19,18 @@ use http_body::Frame;
 use hyper::rt::{Executor, Read, Write};
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use slab::Slab;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
+use super::answer::Turn;
 use super::connection::{Cut, Place};
 use super::io::Meter;
+use super::passage::{ClientSide, End, Passage};
 use super::service::{Client, handle};
+use super::stay::Over;
 use super::translate;
 use super::worker::Worker;
 use crate::config::Limits;
@@ -60,6 +67,9 @@ pub(super) struct Streams {
 #[derive(Default)]
 struct Stream {
     task: Option<AbortHandle>,
+    /// Of a tunnel: the task that sends what the client is to get.
+    sending: Option<JoinHandle<()>>,
+    is_tunnel: bool,
     /// Coarse milliseconds, plus one, at which the client was given a piece that it has not taken; 0 = it waits for us.
     given: u32,
 }
@@ -75,6 +85,44 @@ pub(super) struct Lane {
 /// Spawns hyper's tasks on the worker.
 #[derive(Clone)]
 struct Tasks(Rc<Streams>);
+
+/// A stream that became a tunnel, as bytes.
+struct Piped {
+    io: TokioIo<Upgraded>,
+    /// Ends before its time where the client resets the stream, which reading alone takes for an end.
+    sending: Option<JoinHandle<()>>,
+    /// An end was read; whether it was a reset is known one turn later.
+    has_ended: bool,
+    /// The client was told that nothing more comes.
+    is_told: bool,
+}
+
+/// Goes on with a stream as a tunnel, once its answer was handed over. To be called right before that.
+pub(super) fn tunnel(passage: Box<Passage>, turn: Turn, upgrade: OnUpgrade) {
+    if let Some(lane) = turn.lane() {
+        lane.becomes_tunnel();
+    }
+    spawn_local(async move {
+        let Ok(upgraded) = upgrade.await else {
+            return;
+        };
+        let mut piped = Piped {
+            io: TokioIo::new(upgraded),
+            sending: turn.lane().and_then(Lane::sending),
+            has_ended: false,
+            is_told: false,
+        };
+        let end = passage.run(&mut piped).await;
+        if matches!(
+            end,
+            End::ClientLost | End::EndpointLost | End::Over(Over::Unread)
+        ) && let Some(sending) = &piped.sending
+        {
+            // A stream whose sender is dropped in the middle is reset.
+            sending.abort();
+        }
+    });
+}
 
 /// Serves a connection to its end; why it was cut, if it was.
 pub(super) async fn serve<I>(
@@ -125,6 +173,7 @@ fn builder(limits: &Limits, streams: Rc<Streams>) -> http2::Builder<Tasks> {
         .max_send_buf_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(RESETS_PENDING)
         .max_local_error_reset_streams(RESETS_LOCAL)
+        .enable_connect_protocol()
         .max_header_list_size(header_list(limits));
     builder
 }
@@ -214,7 +263,65 @@ impl<F: Future + 'static> Executor<F> for Tasks {
         let mut open = self.0.open.borrow_mut();
         if let Some(stream) = newest.and_then(|key| open.get_mut(key)) {
             stream.task = Some(task.abort_handle());
+            if stream.is_tunnel {
+                stream.sending = Some(task);
+            }
         }
+    }
+}
+
+// === impl Piped ===
+
+impl ClientSide for Piped {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(sending) = &mut self.sending else {
+            return Poll::Pending;
+        };
+        if let Err(error) = ready!(Pin::new(sending).poll(cx)) {
+            tracing::debug!(%error, "a tunnel's sender was cut");
+        }
+        self.sending = None;
+        if self.is_told {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+impl AsyncRead for Piped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if buf.filled().len() == before && !self.has_ended {
+            self.has_ended = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Piped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_told = true;
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 
@@ -239,6 +346,19 @@ impl Lane {
         };
         self.streams.note_given(self.key, given);
         polled
+    }
+
+    // The next task of hyper's is the one that sends for this stream.
+    fn becomes_tunnel(&self) {
+        if let Some(stream) = self.streams.open.borrow_mut().get_mut(self.key) {
+            stream.is_tunnel = true;
+            self.streams.newest.set(Some(self.key));
+        }
+    }
+
+    fn sending(&self) -> Option<JoinHandle<()>> {
+        let mut open = self.streams.open.borrow_mut();
+        open.get_mut(self.key)?.sending.take()
     }
 
     /// Whether a part of the last frame is still to be handed over.

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Flood, Frames, PREFACE};
 use super::guard::{Guard, Refused};
+use super::passage::ClientSide;
 use super::respond::Fault;
 use crate::config::Limits;
 
@@ -75,8 +76,10 @@ pub(super) struct Accepted<S> {
     /// How many of them may.
     ready: usize,
     refused: Option<Refused>,
-    /// Who asked for more behind a request that is being served, where what follows is refused.
+    /// Who asked for more behind a request that is being served, where what follows is refused, or may be of another
+    /// protocol.
     waiting: Option<Waker>,
+    has_paused: bool,
 }
 
 #[derive(Debug)]
@@ -85,8 +88,12 @@ enum Protocol {
     Unknown,
     Http1,
     Http2(Frames),
+    /// Neither any more: bytes, as they are.
+    Tunnel,
 }
 
+/// Most that is kept of what a client says before it was told whether it may change the protocol.
+const EARLY_MAX: usize = 16 * 1024;
 /// Read at once while a head is not whole.
 const HEAD_PIECE: usize = 4096;
 
@@ -279,6 +286,7 @@ impl<S> Accepted<S> {
             ready: 0,
             refused: None,
             waiting: None,
+            has_paused: false,
         }
     }
 
@@ -294,10 +302,27 @@ impl<S> Accepted<S> {
         self
     }
 
+    /// The same connection behind its last head, on which `rest` and what was held back are the first bytes of another
+    /// protocol.
+    pub(super) fn into_tunnel(mut self, rest: &[u8]) -> Self {
+        self.protocol = Protocol::Tunnel;
+        self.early = rest.to_vec();
+        self.early.append(&mut self.held);
+        self.held = Vec::new();
+        self.ready = 0;
+        self.refused = None;
+        self
+    }
+
+    /// Whether a request on this connection asked for another protocol.
+    pub(super) fn asked_upgrade(&self) -> bool {
+        self.has_paused
+    }
+
     // What HTTP/2 writes outside of a request are frames of its own.
     fn note_write(&self, bytes: &[u8]) -> io::Result<()> {
         match self.protocol {
-            Protocol::Http2(_) => Ok(()),
+            Protocol::Http2(_) | Protocol::Tunnel => Ok(()),
             Protocol::Unknown | Protocol::Http1 => self.meter.note_write(bytes),
         }
     }
@@ -352,12 +377,19 @@ impl<S> Accepted<S> {
         if refused.within_body {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        let is_served = matches!(self.meter.phase(), Phase::Busy | Phase::Finishing);
-        if is_served || self.guard.heads() != self.meter.begun.load(Ordering::Relaxed) {
+        if !self.is_answered() {
             self.waiting = Some(cx.waker().clone());
             return Poll::Pending;
         }
         Poll::Ready(Err(self.meter.refuse(refused.fault)))
+    }
+}
+
+impl<S> Accepted<S> {
+    /// Whether every request whose head passed was answered.
+    fn is_answered(&self) -> bool {
+        let is_served = matches!(self.meter.phase(), Phase::Busy | Phase::Finishing);
+        !is_served && self.guard.heads() == self.meter.begun.load(Ordering::Relaxed)
     }
 }
 
@@ -417,6 +449,16 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
             if let Some(refused) = self.refused {
                 return self.poll_refused(cx, refused);
             }
+            if self.guard.is_paused() {
+                self.has_paused = true;
+                if !self.is_answered() {
+                    return self.poll_paused(cx);
+                }
+                // Still here, so that the other protocol was refused.
+                self.guard.resume();
+                self.judge_held();
+                continue;
+            }
             if self.held.is_empty() {
                 let before = buf.filled().len();
                 ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -429,6 +471,23 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Behind a head that asks for another protocol: keeps a little of what comes, and hears of the client's end.
+    fn poll_paused(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.waiting = Some(cx.waker().clone());
+        while self.held.len() < EARLY_MAX {
+            let mut piece = [0; HEAD_PIECE];
+            let mut more = ReadBuf::new(&mut piece);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut more))?;
+            match more.filled() {
+                [] if self.held.is_empty() => return Poll::Ready(Ok(())),
+                // What was said before the end is to be heard first.
+                [] => break,
+                bytes => self.held.extend_from_slice(bytes),
+            }
+        }
+        Poll::Pending
     }
 
     /// Reads on behind a head that is not whole; false at the end of the stream.
@@ -457,8 +516,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         if matches!(me.protocol, Protocol::Unknown) && ready!(me.poll_first(cx, buf))? {
             return Poll::Ready(Ok(()));
         }
-        if matches!(me.protocol, Protocol::Http1) {
-            return me.poll_http1(cx, buf);
+        match me.protocol {
+            Protocol::Http1 => return me.poll_http1(cx, buf),
+            Protocol::Tunnel => return me.poll_bytes(cx, buf),
+            Protocol::Http2(_) | Protocol::Unknown => {}
         }
         let before = buf.filled().len();
         ready!(me.poll_bytes(cx, buf))?;
@@ -472,6 +533,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
             me.meter.is_flood.store(true, Ordering::Relaxed);
             io::ErrorKind::InvalidData.into()
         }))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientSide for Accepted<S> {
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `http2` and `frames` one of
 //! HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `next`, `order` and `body` up, `answer`
-//! down, `outcome` for the records, and `respond` where an error becomes a status. Knows nothing of the control path.
+//! down, `outcome` for the records, and `respond` where an error becomes a status. Where a request asks for another
+//! protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows; `stay`
+//! looks after them and after streams. Knows nothing of the control path.
 
 mod answer;
 mod body;
@@ -21,11 +23,16 @@ mod listen;
 mod next;
 mod order;
 mod outcome;
+mod passage;
 mod respond;
 mod service;
+mod stay;
 mod translate;
 mod transport;
+mod tunnel;
+mod upgrade;
 mod visit;
+mod websocket;
 mod worker;
 
 use std::net::{SocketAddr, TcpListener};

@@ -9,6 +9,7 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::body::{Source, Upload};
 use super::learner::Asker;
+use super::upgrade::Asked;
 use crate::upstream::connect::Link;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
@@ -21,6 +22,8 @@ pub(super) struct Order {
     pub(super) headers: HeaderMap,
     pub(super) extensions: Extensions,
     pub(super) source: Option<Rc<Source>>,
+    /// Another protocol than HTTP, which the headers ask for.
+    pub(super) asked: Option<Asked>,
     /// May be sent twice.
     pub(super) is_idempotent: bool,
     /// The client's address, for an assignment that is made again.

@@ -17,7 +17,7 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
-use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, Recorder, SegmentId};
+use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, SegmentId};
 use crate::upstream::admission::Place;
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::InFlight;
@@ -95,6 +95,10 @@ impl Ledger {
         *self.owed.borrow_mut() = None;
     }
 
+    fn segment(&self) -> Option<SegmentId> {
+        self.owed.borrow().as_ref().map(|(_, own)| own.segment)
+    }
+
     fn record(&self, outcome: Outcome, write: Write) {
         let Some((held, own)) = self.owed.borrow_mut().take() else {
             return;
@@ -146,6 +150,16 @@ impl Trial {
     pub(super) fn sent(&mut self, in_flight: InFlight, now: Instant) {
         self.in_flight = Some(in_flight);
         self.began = now;
+    }
+
+    /// The counters of the pool that was tried.
+    pub(super) fn meter(&self) -> &PoolMeter {
+        &self.held.pool(self.pool).meter
+    }
+
+    /// The segment that the request is counted in.
+    pub(super) fn segment(&self) -> Option<SegmentId> {
+        self.ledger.segment()
     }
 
     pub(super) fn began(&self) -> Instant {

@@ -1,5 +1,6 @@
 //! The request's table of contents: what happens to it, in order. Each step is a leaf of its own.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -8,24 +9,26 @@ use std::time::Instant;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::{Body, Incoming};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::answer::{Answer, Download, Turn};
+use super::answer::{Answer, Turn};
 use super::body::{Source, UploadLimits};
 use super::check;
 use super::choose::{self, Choice};
-use super::forward::{Start, forward};
+use super::forward::{Passed, Start, forward};
 use super::headers::{self, Dice, Peer, X_SERIN_POOL};
-use super::http2::Lane;
+use super::http2::{self, Lane};
 use super::io::Meter;
 use super::learner::{Asker, client_address};
 use super::order::Order;
 use super::outcome::{Ledger, OwnArm};
+use super::passage::Passage;
 use super::respond::{self, Fault};
 use super::translate;
 use super::transport::Secured;
+use super::upgrade::Asked;
 use super::visit::Visit;
 use super::worker::Worker;
 use crate::clock;
@@ -45,7 +48,12 @@ pub(super) struct Client {
     peer: Peer,
     /// Where the client speaks TLS.
     secured: Option<Secured>,
+    /// What the connection goes on with once the answer under way is written. HTTP/2 has tunnels in its streams.
+    switched: RefCell<Option<Switched>>,
 }
+
+/// A tunnel of HTTP/1, and the turn of its request, which lasts as long.
+type Switched = (Box<Passage>, Turn);
 
 /// Where a request goes, and what is owed to the records for it.
 struct Destination {
@@ -57,13 +65,16 @@ struct Destination {
 /// Answers one request: with upstream's answer, or with serin's own. `lane` is its stream, where it came by HTTP/2.
 pub(super) async fn handle(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     lane: Option<Lane>,
 ) -> Result<Response<Answer>, Infallible> {
     let is_http2 = lane.is_some();
     let turn = Turn::begin(&client.meter, lane);
     let has_body = !request.body().is_end_stream();
     let mut visit = Visit::begin(&client.worker, client.ip, &request);
+    // What a tunnel of HTTP/2 goes on with; of HTTP/1 it is the connection itself.
+    let is_connect = is_http2 && request.method() == Method::CONNECT;
+    let upgrade = is_connect.then(|| hyper::upgrade::on(&mut request));
     let mut response = match serve(&client, request, visit.as_deref_mut()).await {
         Ok((response, reply)) => {
             client
@@ -72,11 +83,26 @@ pub(super) async fn handle(
                 .record_answer(response.status().as_u16(), None);
             if let Some(visit) = &mut visit {
                 visit.answered(response.status(), None);
-                reply
-                    .endpoint()
-                    .inspect(|endpoint| visit.answered_by(endpoint));
             }
-            response.map(|()| Answer::download(reply, turn, visit))
+            match reply {
+                Passed::Download(download) => {
+                    if let (Some(visit), Some(endpoint)) = (&mut visit, download.endpoint()) {
+                        visit.answered_by(endpoint);
+                    }
+                    response.map(|()| Answer::download(download, turn, visit))
+                }
+                Passed::Tunnel(passage) => {
+                    // It is told as it is opened: how long it lasts is nobody's answer.
+                    if let Some(visit) = &mut visit {
+                        visit.ended();
+                    }
+                    match upgrade {
+                        Some(upgrade) => http2::tunnel(passage, turn, upgrade),
+                        None => *client.switched.borrow_mut() = Some((passage, turn)),
+                    }
+                    return Ok(response.map(|()| Answer::switched()));
+                }
+            }
         }
         Err(fault) => {
             if has_body {
@@ -109,13 +135,15 @@ async fn serve(
     client: &Client,
     request: Request<Incoming>,
     visit: Option<&mut Visit>,
-) -> Result<(Response<()>, Download), Fault> {
+) -> Result<(Response<()>, Passed), Fault> {
     let began = clock::now();
     let held = client.worker.table();
     let (mut parts, body) = request.into_parts();
     let rules = held.rules();
     let is_http2 = parts.version == Version::HTTP_2;
+    let mut asked = None;
     if is_http2 {
+        asked = Asked::by_connect(&mut parts, rand::random())?;
         translate::canonical(&mut parts)?;
     }
     let host = check::head(&parts, &rules.limits)?;
@@ -132,8 +160,15 @@ async fn serve(
 
     let limits = UploadLimits {
         bytes: rules.limits.body_bytes,
-        idle: rules.timeouts.body_idle,
+        idle: if !body.is_end_stream() && headers::is_stream(&parts.headers) {
+            rules.timeouts.stream_idle
+        } else {
+            rules.timeouts.body_idle
+        },
     };
+    if !is_http2 {
+        asked = Asked::by_upgrade(&parts, !body.is_end_stream())?;
+    }
     declared_length(&body, limits.bytes)?;
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
         || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
@@ -143,6 +178,9 @@ async fn serve(
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
     let source = Source::new(body, is_idempotent, limits, &client.worker.deadlines);
     keep_framing(&mut parts.headers, is_chunked, source.is_some());
+    if let Some(asked) = &asked {
+        asked.put(&mut parts.headers);
+    }
 
     let order = Order {
         uri: origin_form(parts.uri),
@@ -150,6 +188,7 @@ async fn serve(
         headers: parts.headers,
         extensions: parts.extensions,
         source: source.clone(),
+        asked,
         is_idempotent,
         address,
     };
@@ -175,14 +214,16 @@ async fn serve(
         key,
         began,
     };
-    let (mut head, mut download) = forward(start, order).await?;
-    download.hold(place);
+    let (mut head, mut passed) = forward(start, order).await?;
+    passed.hold(place);
     if source.is_some_and(|source| source.is_unwanted()) {
         client.meter.set_unread();
     }
-    headers::strip_answer_hops(&mut head.headers);
+    if matches!(passed, Passed::Download(_)) {
+        headers::strip_answer_hops(&mut head.headers);
+    }
     head.version = Version::HTTP_11;
-    Ok((Response::from_parts(head, ()), download))
+    Ok((Response::from_parts(head, ()), passed))
 }
 
 // === impl Client ===
@@ -214,7 +255,13 @@ impl Client {
                 scheme: if secured.is_some() { "https" } else { "http" },
             },
             secured,
+            switched: RefCell::default(),
         })
+    }
+
+    /// The tunnel that the connection goes on with, where it is to.
+    pub(super) fn take_switched(&self) -> Option<Switched> {
+        self.switched.borrow_mut().take()
     }
 
     fn address(&self, rules: &Rules, is_trusted: bool, headers: &HeaderMap) -> Rc<str> {
@@ -360,7 +407,6 @@ fn dice() -> Dice {
 
 #[cfg(test)]
 mod tests {
-    use http::Method;
 
     use super::*;
 

@@ -18,6 +18,8 @@ use super::body::Upload;
 use super::connection::{self, Place as Seat, Registry};
 use super::deadline::{Deadlines, Elapsed};
 use super::io::CoarseClock;
+use super::stay::Stays;
+use super::tunnel::PIECE;
 use crate::clock;
 use crate::live::{Held, Live, PoolIndex, Reader, RolloutIndex};
 use crate::rollout::time::millis;
@@ -33,6 +35,9 @@ use crate::upstream::connect::Connections;
 const SWEEP: Duration = Duration::from_millis(100);
 /// How long accepting pauses when files or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the ends of tunnels may take to leave at the very end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What a worker is made of; all of it can be sent to its thread.
 pub(super) struct WorkerParts {
@@ -56,6 +61,9 @@ pub(super) struct Worker {
     pub(super) deadlines: Deadlines,
     pub(super) registry: Registry,
     pub(super) clock: Arc<CoarseClock>,
+    pub(super) stays: Stays,
+    /// Where bytes of tunnels lie between being read and being written.
+    pub(super) scratch: RefCell<Box<[u8]>>,
     /// Told when a connection has ended.
     pub(super) left: Notify,
     pub(super) access_log: Option<Arc<AccessLog>>,
@@ -94,6 +102,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         deadlines: Deadlines::new(),
         registry: Registry::default(),
         clock: Arc::default(),
+        stays: Stays::default(),
+        scratch: RefCell::new(vec![0; PIECE].into()),
         left: Notify::new(),
         access_log: parts.access_log,
         reader: RefCell::new(parts.live.reader()),
@@ -167,6 +177,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker
             .registry
             .sweep(&table.rules().timeouts, draining, &worker);
+        worker.stays.sweep(&table, &worker.recorder);
         worker.connections.sweep(now);
     }
 }
@@ -298,6 +309,12 @@ impl Worker {
         }
     }
 
+    async fn all_left(&self) {
+        while self.registry.len() > 0 {
+            self.left.notified().await;
+        }
+    }
+
     fn drain(&self) {
         if self.draining.get().is_none() {
             self.draining.set(Some(clock::now()));
@@ -306,19 +323,19 @@ impl Worker {
 
     // Waits until every connection has ended, or the time is up and the rest is cut.
     async fn leave(&self, mut shutdown: Shutdown) {
-        let all_left = async {
-            while self.registry.len() > 0 {
-                self.left.notified().await;
-            }
-        };
         tokio::select! {
-            () = all_left => return,
+            () = self.all_left() => return,
             () = shutdown.reached(Stage::Stopped) => {}
         }
-        self.registry.cut_all();
-        while self.registry.len() > 0 {
-            self.left.notified().await;
+        if !self.stays.is_empty() {
+            self.stays.end_all();
+            self.deadlines
+                .within(LAST_WORDS, self.all_left())
+                .await
+                .unwrap_or_default();
         }
+        self.registry.cut_all();
+        self.all_left().await;
         self.connections.close_idle();
     }
 }

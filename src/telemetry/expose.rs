@@ -10,7 +10,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 10] = [
+const TALLIES: [(Tally, &str, &str); 12] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -61,10 +61,21 @@ const TALLIES: [(Tally, &str, &str); 10] = [
         "serin_retries_refused_total",
         "Requests not sent again because their pool's budget for retries was used up.",
     ),
+    (
+        Tally::StreamIdle,
+        "serin_streams_idle_total",
+        "Streams and tunnels ended because nothing moved on them for stream_idle.",
+    ),
+    (
+        Tally::StreamRetreated,
+        "serin_streams_retreated_total",
+        "Streams and tunnels ended stream_grace after their arm was retreated from.",
+    ),
 ];
 
 pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
     pools(totals, out);
+    tunnels(totals, out);
     rollouts(totals, out);
     answers(totals, out);
     for (tally, name, help) in TALLIES {
@@ -111,6 +122,35 @@ fn pools(totals: &Totals, out: &mut Exposition) {
         let seen = &pool.counts.latency;
         let labels = [("pool", pool.name.as_str())];
         latency.sample(&labels, &seen.cumulative(), seen.count(), seen.sum_s());
+    }
+}
+
+fn tunnels(totals: &Totals, out: &mut Exposition) {
+    let by_pool = || {
+        let pools = totals.pools.iter();
+        pools.map(|pool| (("pool", pool.name.as_str()), &pool.counts.tunnels))
+    };
+    let mut opened = out.counter(
+        "serin_pool_tunnels_total",
+        "Tunnels (WebSocket and other upgrades) opened to a pool's endpoints.",
+    );
+    for (pool, tunnels) in by_pool() {
+        opened.count(&[pool], tunnels.opened);
+    }
+    let mut open = out.gauge(
+        "serin_pool_tunnels_open",
+        "Tunnels to a pool's endpoints open now.",
+    );
+    for (pool, tunnels) in by_pool() {
+        open.count(&[pool], tunnels.open());
+    }
+    let mut bytes = out.counter(
+        "serin_pool_tunnel_bytes_total",
+        "Bytes that tunnels carried: in from learners, out to them.",
+    );
+    for (pool, tunnels) in by_pool() {
+        bytes.count(&[pool, ("direction", "in")], tunnels.up);
+        bytes.count(&[pool, ("direction", "out")], tunnels.down);
     }
 }
 

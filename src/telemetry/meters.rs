@@ -114,6 +114,11 @@ impl RolloutMeter {
         self.known.segments.id(name)
     }
 
+    /// The name of a segment's number; `None` where none was said.
+    pub fn segment_name(&self, id: SegmentId) -> Option<Arc<str>> {
+        self.known.segments.name(id)
+    }
+
     /// Whether a segment is counted as `other` now.
     pub fn counts_as_other(&self, name: &str) -> bool {
         self.known.segments.is_other(name)

@@ -81,6 +81,18 @@ pub enum Attempt {
     Failover,
 }
 
+/// What happens to tunnels: connections that changed their protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelEvent {
+    Opened,
+    Closed,
+    /// Bytes from the client, and bytes from the endpoint.
+    Moved {
+        up: u64,
+        down: u64,
+    },
+}
+
 /// Things counted one by one that are no outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tally {
@@ -102,6 +114,10 @@ pub enum Tally {
     HandshakeFailed,
     /// A request was not sent again because the budget for retries was used up.
     RetryRefused,
+    /// A stream or tunnel was ended because nothing moved on it for `stream_idle`.
+    StreamIdle,
+    /// A stream or tunnel was ended `stream_grace` after its arm was retreated from.
+    StreamRetreated,
 }
 
 /// What one drain found for one rollout: counts since the last drain.
@@ -216,7 +232,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 10;
+    const COUNT: usize = 12;
 
     const fn index(self) -> usize {
         match self {
@@ -230,6 +246,8 @@ impl Tally {
             Self::StreamStalled => 7,
             Self::HandshakeFailed => 8,
             Self::RetryRefused => 9,
+            Self::StreamIdle => 10,
+            Self::StreamRetreated => 11,
         }
     }
 }

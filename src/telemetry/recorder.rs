@@ -7,7 +7,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::shard::{AnswerKind, Shard};
-use super::{ArmRecord, AttemptRecord, RolloutMeter, SegmentId, Tally, lock};
+use super::{
+    ArmRecord, AttemptRecord, PoolMeter, RolloutMeter, SegmentId, Tally, TunnelEvent, lock,
+};
 use crate::rollout::evidence::Assigned;
 
 /// The write side of one worker. Cheap to clone within the worker; one short uncontended lock per write.
@@ -42,6 +44,11 @@ impl Recorder {
     /// A learner was sent to this arm of a rollout by his hash (for the distinct learners and the shares of the arms).
     pub fn record_learner(&self, rollout: &RolloutMeter, assigned: Assigned<SegmentId>) {
         lock(&self.shard).record_learner(rollout.known.index, assigned);
+    }
+
+    /// A tunnel to an endpoint of this pool was opened or closed, or carried bytes.
+    pub fn record_tunnel(&self, pool: &PoolMeter, event: TunnelEvent) {
+        lock(&self.shard).record_tunnel(pool, event);
     }
 
     pub fn tally(&self, what: Tally) {

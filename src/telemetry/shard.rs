@@ -11,7 +11,8 @@ use super::buckets::Buckets;
 use super::hot_cell::HotCell;
 use super::sights::{Sights, Took};
 use super::{
-    ArmRecord, Attempt, AttemptRecord, CLASSES, SegmentId, Tally, class_index, recorded_ns,
+    ArmRecord, Attempt, AttemptRecord, CLASSES, PoolMeter, SegmentId, Tally, TunnelEvent,
+    class_index, recorded_ns,
 };
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::evidence::Assigned;
@@ -71,6 +72,18 @@ pub(super) struct Outcomes {
 pub(super) struct PoolCounts {
     pub(super) attempts: [[u64; CLASSES.len()]; Attempt::ALL.len()],
     pub(super) latency: Buckets,
+    pub(super) tunnels: Tunnels,
+}
+
+/// Tunnels of one pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tunnels {
+    pub(super) opened: u64,
+    pub(super) closed: u64,
+    /// Bytes from clients.
+    pub(super) up: u64,
+    /// Bytes from endpoints.
+    pub(super) down: u64,
 }
 
 /// Answers by the first digit of their status and by serin's own reason.
@@ -109,17 +122,32 @@ impl Shard {
     }
 
     pub(super) fn record_attempt(&mut self, record: &AttemptRecord<'_>) {
-        let index = record.pool.index;
-        if self.pools.len() <= index {
-            self.pools.resize_with(index + 1, PoolCounts::default);
+        self.pool(record.pool).add(record.attempt, record.outcome);
+    }
+
+    pub(super) fn record_tunnel(&mut self, pool: &PoolMeter, event: TunnelEvent) {
+        let tunnels = &mut self.pool(pool).tunnels;
+        match event {
+            TunnelEvent::Opened => tunnels.opened += 1,
+            TunnelEvent::Closed => tunnels.closed += 1,
+            TunnelEvent::Moved { up, down } => {
+                tunnels.up += up;
+                tunnels.down += down;
+            }
         }
-        self.pools[index].add(record.attempt, record.outcome);
     }
 
     pub(super) fn record_learner(&mut self, rollout: usize, assigned: Assigned<SegmentId>) {
         let rollout = self.rollout(rollout);
         rollout.learners[assigned.arm.index()].insert(assigned.learner);
         rollout.assignments.add(assigned);
+    }
+
+    fn pool(&mut self, pool: &PoolMeter) -> &mut PoolCounts {
+        if self.pools.len() <= pool.index {
+            self.pools.resize_with(pool.index + 1, PoolCounts::default);
+        }
+        &mut self.pools[pool.index]
     }
 
     fn rollout(&mut self, index: usize) -> &mut RolloutShard {

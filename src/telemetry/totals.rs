@@ -3,7 +3,7 @@
 //! Grows with the names of rollouts and pools only. The gate never reads it.
 
 use super::meters::{KnownRollout, Registry};
-use super::shard::{Answers, Outcomes, PoolCounts, RolloutShard};
+use super::shard::{Answers, Outcomes, PoolCounts, RolloutShard, Tunnels};
 use super::{Tally, shard};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
@@ -91,7 +91,7 @@ impl RolloutTotals {
     }
 }
 
-// === impl Outcomes, PoolCounts ===
+// === impl Outcomes, PoolCounts, Tunnels ===
 
 impl Outcomes {
     fn merge(&mut self, other: &Self) {
@@ -106,6 +106,21 @@ impl PoolCounts {
             add(mine, theirs);
         }
         self.latency.merge(&other.latency);
+        self.tunnels.merge(other.tunnels);
+    }
+}
+
+impl Tunnels {
+    /// Open now.
+    pub(super) fn open(&self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.opened += other.opened;
+        self.closed += other.closed;
+        self.up += other.up;
+        self.down += other.down;
     }
 }
 

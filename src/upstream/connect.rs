@@ -54,6 +54,8 @@ pub struct Connection<B> {
     reused: bool,
     /// How long it is kept idle.
     idle_limit: Duration,
+    /// It speaks another protocol: what is left here has nothing to say about its end.
+    is_switched: bool,
 }
 
 struct Idle<B> {
@@ -124,7 +126,7 @@ where
                 source,
             })?;
         let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = driver.await {
+            if let Err(error) = driver.with_upgrades().await {
                 tracing::debug!(%error, "an upstream connection ended");
             }
         });
@@ -136,6 +138,7 @@ where
             endpoint,
             reused: false,
             idle_limit,
+            is_switched: false,
         })
     }
 
@@ -234,6 +237,13 @@ impl<B: Body + 'static> Connection<B> {
         self.sender.try_send_request(request)
     }
 
+    /// Lets go of a connection whose answer was 101: it belongs to who takes it from the answer, and is reset only
+    /// where the link says so.
+    pub fn switch(mut self) -> Arc<Link> {
+        self.is_switched = true;
+        Arc::clone(&self.link)
+    }
+
     /// Waits until it can take another request; false if it ended instead.
     pub async fn ready(&mut self) -> bool {
         self.sender.ready().await.is_ok()
@@ -242,7 +252,7 @@ impl<B: Body + 'static> Connection<B> {
 
 impl<B> Drop for Connection<B> {
     fn drop(&mut self) {
-        if !self.sender.is_ready() {
+        if !self.is_switched && !self.sender.is_ready() {
             self.link.reset();
             self.driver.abort();
         }

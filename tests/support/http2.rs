@@ -56,6 +56,21 @@ pub(crate) fn get(target: &str) -> Request<()> {
     Request::get(target).body(()).expect("a request")
 }
 
+/// An extended CONNECT (RFC 8441) for this protocol.
+pub(crate) fn extended(protocol: &'static str, target: &str) -> http::request::Builder {
+    Request::connect(target).extension(h2::ext::Protocol::from_static(protocol))
+}
+
+/// Whether a stream ends in order without another byte.
+pub(crate) async fn is_ended(stream: &mut h2::RecvStream) -> bool {
+    while let Some(piece) = stream.data().await {
+        if !piece.is_ok_and(|piece| piece.is_empty()) {
+            return false;
+        }
+    }
+    true
+}
+
 /// Sends a request with this body and reads the answer whole.
 pub(crate) async fn ask(
     sender: &SendRequest<Bytes>,

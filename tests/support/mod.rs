@@ -3,7 +3,7 @@
 pub(crate) mod certificates;
 mod client;
 pub(crate) mod http2;
-mod upstream;
+pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -97,6 +97,13 @@ impl Proxy {
     /// Starts one worker on a free port, with `server` as keys of `[server]` and the rest of the file.
     pub(crate) fn start(server: &str, rest: &str) -> Self {
         Self::start_with(&config(server, rest))
+    }
+
+    /// The same with one listener as these keys of `listen` say.
+    pub(crate) fn start_listening(listen: &str, rest: &str) -> Self {
+        let text = format!("[server]\nlisten = [{listen}]\nworkers = 1\n{rest}");
+        let config = config::parse("test.toml", &text, &|_| None);
+        Self::start_with(&config.expect("no fault"))
     }
 
     pub(crate) fn start_with(config: &Config) -> Self {

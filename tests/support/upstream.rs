@@ -179,6 +179,25 @@ impl Exchange {
         self.stream.write_all(text.as_bytes()).is_ok()
     }
 
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Bytes that were read behind what was asked for.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Sends back what comes, to the end, and ends then.
+    pub(crate) fn echo(mut self) {
+        loop {
+            let bytes = std::mem::take(&mut self.buffer);
+            if !self.write_bytes(&bytes) || !matches!(self.fill(), Ok(1..)) {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn close(self) {
         self.stream.shutdown(Shutdown::Both).unwrap_or_default();
     }

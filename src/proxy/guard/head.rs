@@ -23,6 +23,7 @@ pub(super) struct Head {
     version: Option<Minor>,
     length: Option<u64>,
     coding: Option<Coding>,
+    has_upgrade: bool,
 }
 
 /// HTTP/1.x.
@@ -83,6 +84,11 @@ impl Head {
         Ok(None)
     }
 
+    /// Whether it asks for another protocol, which only HTTP/1.1 can.
+    pub(super) fn asks_upgrade(&self) -> bool {
+        self.has_upgrade && self.version == Some(Minor::One)
+    }
+
     fn within(&self, len: usize, limits: &Limits) -> Result<(), Fault> {
         let over = |len: usize, limit: usize| limit != 0 && len > limit;
         match self.version {
@@ -139,6 +145,8 @@ impl Head {
             if self.coding.replace(coding).is_some() {
                 return Err(Fault::BadRequest("two transfer-encodings"));
             }
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.has_upgrade = true;
         }
         Ok(())
     }
@@ -239,7 +247,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// Bytes of a token (RFC 9110, 5.6.2).
-pub(super) const fn is_token(byte: u8) -> bool {
+pub(in crate::proxy) const fn is_token(byte: u8) -> bool {
     matches!(byte,
         b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
         | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')

@@ -3,7 +3,8 @@
 //! hyper hides what must be refused: it takes a Content-Length away beside a Transfer-Encoding, cuts a fragment off a
 //! target, takes a bare LF for the end of a line. Here each head is judged before hyper sees a byte of it (RFC 9112 and
 //! 9110, without what they let a lenient reader do), and each length and chunk is counted along. Guard and hyper agree on
-//! where a message ends: the tests give both the same bytes. Pure; reads no socket and answers nobody: `io` does.
+//! where a message ends: the tests give both the same bytes. Behind a head that asks for another protocol nothing passes
+//! until that is decided. Pure; reads no socket and answers nobody: `io` does.
 //!
 //! Reading order: `head` (lines to the end of a head, and how its body is framed), `chunks` (a chunked body).
 
@@ -11,6 +12,7 @@ mod chunks;
 mod head;
 
 use chunks::Chunks;
+pub(super) use head::is_token;
 use head::{Framing, Head};
 
 use super::respond::Fault;
@@ -46,6 +48,8 @@ enum State {
     /// So many bytes of a body are still to come.
     Sized(u64),
     Chunked(Chunks),
+    /// The last head asked for another protocol: what follows is of this one or of that, as upstream decides.
+    Paused,
 }
 
 impl Guard {
@@ -62,11 +66,23 @@ impl Guard {
         self.heads
     }
 
+    /// Whether nothing passes because the last head asked for another protocol.
+    pub(super) fn is_paused(&self) -> bool {
+        matches!(self.state, State::Paused)
+    }
+
+    /// The other protocol was refused: what follows the last head is the next one.
+    pub(super) fn resume(&mut self) {
+        if self.is_paused() {
+            self.state = State::Head(Head::default());
+        }
+    }
+
     /// Judges the bytes that follow those that passed before.
     pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
         let mut passed = 0;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
-            let within_body = !matches!(self.state, State::Head(_));
+            let within_body = matches!(self.state, State::Sized(_) | State::Chunked(_));
             match self.step(rest) {
                 Ok(0) => break,
                 Ok(more) => passed += more,
@@ -87,13 +103,16 @@ impl Guard {
     /// How many of these bytes pass; none where a head is not whole yet. On a fault, how many before it.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, (usize, Fault)> {
         match &mut self.state {
+            State::Paused => Ok(0),
             State::Head(head) => {
                 let whole = head.take(bytes, &self.limits).map_err(|fault| (0, fault))?;
                 let Some((len, framing)) = whole else {
                     return Ok(0);
                 };
                 self.heads = self.heads.wrapping_add(1);
+                let asks_upgrade = head.asks_upgrade();
                 self.state = match framing {
+                    Framing::Sized(0) if asks_upgrade => State::Paused,
                     Framing::Sized(0) => State::Head(Head::default()),
                     Framing::Sized(len) => State::Sized(len),
                     Framing::Chunked => State::Chunked(Chunks::new(&self.limits)),

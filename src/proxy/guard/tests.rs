@@ -73,6 +73,37 @@ fn head_refused(head: &str, status: u16, why: &str) {
 }
 
 #[test]
+fn behind_a_head_that_asks_for_another_protocol_nothing_passes_until_that_is_decided() {
+    for upgrade in ["Upgrade: x", "UPGRADE:"] {
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{upgrade}\r\n\r\n");
+        for next in ["\0", "GET /b HTTP/1.1\r\nhost: a\r\n\r\n"] {
+            let text = format!("{head}{next}");
+            for piece in [1, 7, usize::MAX] {
+                assert_eq!(
+                    feed(text.as_bytes(), || piece),
+                    (head.len(), None),
+                    "{text:?}"
+                );
+            }
+        }
+        let mut guard = Guard::new(LIMITS);
+        assert_eq!(guard.take(head.as_bytes()).passed, head.len());
+        assert!(guard.is_paused());
+        guard.resume();
+        let next = guard.take(b"\0");
+        assert!(next.passed == 0 && next.refused.is_some(), "{next:?}");
+    }
+    // A body comes first, and HTTP/1.0 has one protocol.
+    for head in [
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\ncontent-length: 1\r\n\r\nb",
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.0\r\nhost: a\r\nupgrade: x\r\n\r\n",
+    ] {
+        passes(&format!("{head}GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    }
+}
+
+#[test]
 fn exact_messages_pass_whatever_their_pieces() {
     passes("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
     passes("GET / HTTP/1.0\r\n\r\n");

@@ -4,6 +4,8 @@ mod support;
 
 #[path = "data_path/balancing.rs"]
 mod balancing;
+#[path = "data_path/broken_upstreams.rs"]
+mod broken_upstreams;
 #[path = "data_path/connect.rs"]
 mod connect;
 #[path = "data_path/deciding.rs"]
@@ -20,6 +22,8 @@ mod names;
 mod outages;
 #[path = "data_path/overload.rs"]
 mod overload;
+#[path = "data_path/reasons.rs"]
+mod reasons;
 #[path = "data_path/retrying.rs"]
 mod retrying;
 #[path = "data_path/secured.rs"]

@@ -120,7 +120,12 @@ fn without_port(host: &str) -> Option<&str> {
         Some(at) if !host.ends_with(']') => (&host[..at], Some(&host[at + 1..])),
         Some(_) | None => (host, None),
     };
-    if port.is_some_and(|port| !port.is_empty() && port.parse::<u16>().is_err()) {
+    // Digits alone: a parse takes a sign as well.
+    let is_port = |port: &str| {
+        port.is_empty()
+            || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+    };
+    if !port.is_none_or(is_port) {
         return None;
     }
     if !name.is_empty() && name.bytes().all(plain) {
@@ -185,7 +190,7 @@ mod tests {
         );
         check(get("/").header("host", "a").header("host", "a"), Err(400));
         for host in [
-            "", " ", "a b", "a:b", "a:99999", "u@a", "a/b", "[::1", "::1", "a:1:2",
+            "", " ", "a b", "a:b", "a:99999", "a:+80", "u@a", "a/b", "[::1", "::1", "a:1:2",
         ] {
             check(get("/").header("host", host), Err(400));
         }

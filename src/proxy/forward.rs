@@ -214,8 +214,11 @@ impl Course {
             } else {
                 idle.min(FRESH_ENOUGH)
             };
-            if let Some(connection) = connections.take(endpoint, now, idle) {
-                return Ok(connection);
+            while let Some(connection) = connections.take(endpoint, now, idle) {
+                // What may be sent once only is not sent into a connection that its server has just closed.
+                if order.is_idempotent || connection.is_still_ready().await {
+                    return Ok(connection);
+                }
             }
         }
         match self
@@ -305,6 +308,7 @@ impl Course {
         answer: Response<Incoming>,
         now: Instant,
     ) -> Result<Reply, Failure> {
+        connection.link().heard();
         for _ in 0..connection.link().take_informational() {
             self.worker.recorder.tally(Tally::InformationalDropped);
         }
@@ -426,7 +430,7 @@ impl Course {
         if was_unsent {
             return Failure::ConnectFailed;
         }
-        if error.is_parse() {
+        if error.is_parse() || connection.link().is_endless() {
             Failure::BadAnswer
         } else {
             Failure::Reset

@@ -1,8 +1,8 @@
 //! HTTP/2 frames as a client sends them, counted below hyper: pure.
 //!
 //! Reads nine bytes of each frame and nothing of what it carries. Bounds what the library does not: frames that cost
-//! us work and carry no request (PING, SETTINGS, PRIORITY, resets, empty DATA), and it knows when something begun, a
-//! frame or a block of headers, has not ended. What a frame means is hyper's.
+//! us work and carry no request (PING, SETTINGS, PRIORITY, resets, empty DATA), tells the lengths that no frame may have,
+//! and knows when something begun, a frame or a block of headers, has not ended. What a frame means is hyper's.
 
 /// The client's connection preface (RFC 9113, 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -16,14 +16,26 @@ const RESET_COST: u32 = 10;
 /// Bytes written that earn a client one more control frame: answers bring window updates with them.
 const BYTES_EARNING: u32 = 1024;
 
+/// Longest payload of a frame, as our settings say it (RFC 9113, 6.5.2: the least there is).
+pub(super) const PAYLOAD_MAX: u32 = 16 * 1024;
+
+/// A stream's number has 31 bits; the other one is reserved.
+const STREAM_BITS: u32 = u32::MAX >> 1;
+
 const HEAD: usize = 9;
 
 const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const PRIORITY: u8 = 0x2;
 const RST_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+const PING: u8 = 0x6;
+const GOAWAY: u8 = 0x7;
+const WINDOW_UPDATE: u8 = 0x8;
 const CONTINUATION: u8 = 0x9;
 
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
 const END_HEADERS: u8 = 0x4;
 
 /// What a client's bytes have been so far.
@@ -38,15 +50,22 @@ pub(super) struct Frames {
     in_data: bool,
     /// A block of headers was begun and not ended.
     in_block: bool,
+    /// The highest stream that a request was begun on.
+    last_stream: u32,
     budget: u32,
     /// Coarse milliseconds, at the last refill.
     refilled: u32,
     written: u32,
 }
 
-/// More control frames than any client needs.
+/// Why a client's frames are read no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flood;
+pub(super) enum Ending {
+    /// More control frames than any client needs.
+    Flood,
+    /// A length that its kind of frame cannot have.
+    FrameSize,
+}
 
 // === impl Frames ===
 
@@ -60,6 +79,7 @@ impl Frames {
             payload_left: 0,
             in_data: false,
             in_block: false,
+            last_stream: 0,
             budget: BURST,
             refilled: now,
             written: 0,
@@ -67,7 +87,7 @@ impl Frames {
     }
 
     /// Takes what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
+    pub(super) fn read(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Ending> {
         let preface = self.preface_left.min(bytes.len());
         self.preface_left -= preface;
         bytes = bytes.get(preface..).unwrap_or_default();
@@ -112,10 +132,28 @@ impl Frames {
             || self.payload_left > 0 && !self.in_data
     }
 
+    /// The last frame of a connection that ends so.
+    pub(super) fn goodbye(&self, ending: Ending) -> [u8; HEAD + 8] {
+        // RFC 9113, 7: ENHANCE_YOUR_CALM and FRAME_SIZE_ERROR.
+        let code = match ending {
+            Ending::Flood => 0xb,
+            Ending::FrameSize => 0x6,
+        };
+        let [a, b, c, d] = self.last_stream.to_be_bytes();
+        [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, code]
+    }
+
     // A frame's head is whole.
-    fn begin(&mut self, now: u32) -> Result<(), Flood> {
-        let [len0, len1, len2, kind, flags, ..] = self.head;
+    fn begin(&mut self, now: u32) -> Result<(), Ending> {
+        let [len0, len1, len2, kind, flags, stream @ ..] = self.head;
         self.payload_left = u32::from_be_bytes([0, len0, len1, len2]);
+        if !is_possible(kind, flags, self.payload_left) {
+            return Err(Ending::FrameSize);
+        }
+        if kind == HEADERS {
+            let stream = u32::from_be_bytes(stream) & STREAM_BITS;
+            self.last_stream = self.last_stream.max(stream);
+        }
         self.in_data = kind == DATA;
         let cost = match kind {
             DATA if self.payload_left == 0 && flags & END_STREAM == 0 => 1,
@@ -130,7 +168,7 @@ impl Frames {
         self.spend(cost, now)
     }
 
-    fn spend(&mut self, cost: u32, now: u32) -> Result<(), Flood> {
+    fn spend(&mut self, cost: u32, now: u32) -> Result<(), Ending> {
         if cost == 0 {
             return Ok(());
         }
@@ -138,17 +176,30 @@ impl Frames {
         let refill = passed.saturating_mul(PER_SECOND / 1000);
         self.refilled = now;
         self.budget = self.budget.saturating_add(refill).min(BURST);
-        self.budget = self.budget.checked_sub(cost).ok_or(Flood)?;
+        self.budget = self.budget.checked_sub(cost).ok_or(Ending::Flood)?;
         Ok(())
+    }
+}
+
+// RFC 9113, 4.2 and 6: what is wrong with a length is so for the whole connection, whichever stream it is of.
+const fn is_possible(kind: u8, flags: u8, len: u32) -> bool {
+    if len > PAYLOAD_MAX {
+        return false;
+    }
+    match kind {
+        PRIORITY => len == 5,
+        RST_STREAM | WINDOW_UPDATE => len == 4,
+        SETTINGS if flags & ACK != 0 => len == 0,
+        SETTINGS => len.is_multiple_of(6),
+        PING => len == 8,
+        GOAWAY => len >= 8,
+        _ => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PING: u8 = 0x6;
-    const SETTINGS: u8 = 0x4;
 
     fn frame(kind: u8, flags: u8, len: usize) -> Vec<u8> {
         let mut bytes = vec![(len >> 16) as u8, (len >> 8) as u8, len as u8, kind, flags];
@@ -168,7 +219,7 @@ mod tests {
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(SETTINGS, 0, 18));
         bytes.extend(frame(HEADERS, 0, 300));
-        bytes.extend(frame(CONTINUATION, END_HEADERS, 70_000));
+        bytes.extend(frame(CONTINUATION, END_HEADERS, 16_384));
         bytes.extend(frame(DATA, END_STREAM, 0));
         for step in [1, 2, 8, 9, 10, 33, 1000, usize::MAX] {
             let mut frames = Frames::new(0);
@@ -198,6 +249,62 @@ mod tests {
     }
 
     #[test]
+    fn a_length_that_a_frame_cannot_have_ends_the_connection_with_its_own_error() {
+        let check = |kind: u8, flags: u8, len: usize, expected: bool| {
+            let mut frames = begun();
+            let read = frames.read(&frame(kind, flags, len), 0);
+            assert_eq!(read.is_ok(), expected, "{kind} {flags} {len}");
+            if !expected {
+                assert_eq!(read, Err(Ending::FrameSize));
+            }
+        };
+        for (kind, flags, len) in [
+            (DATA, 0, 16_384),
+            (HEADERS, 0, 16_384),
+            (PRIORITY, 0, 5),
+            (RST_STREAM, 0, 4),
+            (SETTINGS, 0, 12),
+            (SETTINGS, ACK, 0),
+            (PING, ACK, 8),
+            (GOAWAY, 0, 8),
+            (GOAWAY, 0, 9),
+            (WINDOW_UPDATE, 0, 4),
+            (0x42, 0, 16_384),
+        ] {
+            check(kind, flags, len, true);
+        }
+        for (kind, flags, len) in [
+            (DATA, 0, 16_385),
+            (0x42, 0, 16_385),
+            (PRIORITY, 0, 4),
+            (PRIORITY, 0, 6),
+            (RST_STREAM, 0, 3),
+            (SETTINGS, 0, 7),
+            (SETTINGS, ACK, 6),
+            (PING, 0, 0),
+            (GOAWAY, 0, 7),
+            (WINDOW_UPDATE, 0, 5),
+        ] {
+            check(kind, flags, len, false);
+        }
+    }
+
+    #[test]
+    fn the_last_frame_names_the_last_stream_and_the_error() {
+        let mut frames = begun();
+        for stream in [1, 7, 3] {
+            let mut head = frame(HEADERS, END_HEADERS, 0);
+            head[8] = stream;
+            head[5] = 0x80;
+            frames.read(&head, 0).expect("requests");
+        }
+        let said = frames.goodbye(Ending::FrameSize);
+        assert_eq!(said[..9], [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0]);
+        assert_eq!(said[9..], [0, 0, 0, 7, 0, 0, 0, 6]);
+        assert_eq!(frames.goodbye(Ending::Flood)[16], 0xb);
+    }
+
+    #[test]
     fn floods_of_control_frames_end_and_calm_ones_do_not() {
         let flood = |kind: u8, len: usize, many: u32| {
             let mut frames = begun();
@@ -213,7 +320,11 @@ mod tests {
             (RST_STREAM, 4, RESET_COST),
         ] {
             assert_eq!(flood(kind, len, BURST / cost), Ok(()), "{kind}");
-            assert_eq!(flood(kind, len, BURST / cost + 1), Err(Flood), "{kind}");
+            assert_eq!(
+                flood(kind, len, BURST / cost + 1),
+                Err(Ending::Flood),
+                "{kind}"
+            );
         }
         assert_eq!(flood(DATA, 1, 2 * BURST), Ok(()), "a body");
         assert_eq!(flood(HEADERS, 1, 2 * BURST), Ok(()), "requests");

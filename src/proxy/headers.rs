@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_TYPE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -35,6 +35,16 @@ const PROTECTED: [&str; 9] = [
     "tracestate",
 ];
 
+/// What belongs to a client's connection beside `Connection` itself.
+const HOPS: [HeaderName; 6] = [
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    PROXY_AUTHORIZATION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    TE,
+];
+
 /// The peer of a connection as forwarded headers name it, made once per connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -55,7 +65,7 @@ pub(super) struct Dice {
 /// Removes what belongs to the client's connection alone. `TE: trailers` stays.
 pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
     if headers.contains_key(CONNECTION) {
-        for name in named_by_connection(headers) {
+        for name in named_by(headers, &CONNECTION) {
             if is_protected(&name) {
                 return Err(Fault::BadRequest(
                     "connection names a header that is not its own",
@@ -68,14 +78,7 @@ pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
         headers.remove(CONNECTION);
     }
     let wants_trailers = headers.get_all(TE).iter().any(says_trailers);
-    for hop in [
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        PROXY_AUTHORIZATION,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        TE,
-    ] {
+    for hop in &HOPS {
         headers.remove(hop);
     }
     if wants_trailers {
@@ -84,10 +87,29 @@ pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Makes sure that no trailer is announced which would be taken for what a head alone may say (RFC 9110, 6.5.1). What is
+/// not announced is not passed on.
+pub(super) fn check_trailer(headers: &HeaderMap, rules: &Rules) -> Result<(), Fault> {
+    if !headers.contains_key(TRAILER) {
+        return Ok(());
+    }
+    let belongs_in_head = |name: &HeaderName| {
+        HOPS.contains(name)
+            || matches!(*name, CONNECTION | CONTENT_TYPE | TRAILER)
+            || is_protected(name)
+            || is_forwarded(name.as_str())
+            || is_claimed(name.as_str(), rules)
+    };
+    if named_by(headers, &TRAILER).iter().any(belongs_in_head) {
+        return Err(Fault::BadRequest("a trailer that belongs in the head"));
+    }
+    Ok(())
+}
+
 /// Removes what belongs to the upstream's connection alone, and what only serin may say.
 pub(super) fn strip_answer_hops(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        for name in named_by_connection(headers) {
+        for name in named_by(headers, &CONNECTION) {
             if !is_protected(&name) {
                 headers.remove(&name);
             }
@@ -250,8 +272,8 @@ fn is_traceparent(value: &HeaderValue) -> bool {
         && bytes[36..52].iter().any(|&byte| byte != b'0')
 }
 
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(CONNECTION).iter();
+fn named_by(headers: &HeaderMap, list: &HeaderName) -> Vec<HeaderName> {
+    let lines = headers.get_all(list).iter();
     let tokens = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
     tokens
         .filter_map(|token| HeaderName::from_bytes(token.trim_ascii()).ok())
@@ -419,6 +441,37 @@ mod tests {
         );
         strip_answer_hops(&mut headers);
         assert_eq!(print(&headers), "content-length: 3");
+    }
+
+    #[test]
+    fn a_trailer_is_nothing_that_a_head_alone_may_say() {
+        let rules = rules(&["x-cohort"]);
+        let check = |trailer: &str, expected: bool| {
+            let headers = parse(&format!("trailer: x-sum, {trailer}"));
+            assert_eq!(
+                check_trailer(&headers, &rules).is_ok(),
+                expected,
+                "{trailer}"
+            );
+        };
+        check("grpc-status", true);
+        check("", true);
+        for name in [
+            "Content-Length",
+            "transfer-encoding",
+            "host",
+            "te",
+            "authorization",
+            "cookie",
+            "x-forwarded-for",
+            "X_Forwarded_For",
+            "x-real-ip",
+            "x-serin-pool",
+            "x_cohort",
+            "trailer",
+        ] {
+            check(name, false);
+        }
     }
 
     #[test]

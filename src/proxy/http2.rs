@@ -27,6 +27,7 @@ use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use super::answer::Turn;
 use super::connection::{Cut, Place};
+use super::frames::PAYLOAD_MAX;
 use super::io::Meter;
 use super::passage::{ClientSide, End, Passage};
 use super::service::{Client, handle};
@@ -168,6 +169,7 @@ fn builder(limits: &Limits, streams: Rc<Streams>) -> http2::Builder<Tasks> {
     let mut builder = http2::Builder::new(Tasks(streams));
     builder
         .max_concurrent_streams(STREAMS)
+        .max_frame_size(PAYLOAD_MAX)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::frames::{Flood, Frames, PREFACE};
+use super::frames::{Ending, Frames, PREFACE};
 use super::guard::{Guard, Refused};
 use super::passage::ClientSide;
 use super::respond::Fault;
@@ -501,12 +501,28 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Accepted<S> {
+    // Where something is half written, the client would not understand it, and just sees the end.
+    fn say_goodbye(&mut self, cx: &mut Context<'_>, frame: &[u8]) {
+        if self.meter.write_blocked().is_none()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream)
+                .poll_write(cx, frame)
+                .map(|written| written.map(|_| ()))
+        {
+            tracing::debug!(%error, "a client was gone before it was told why");
+        }
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
+            tracing::debug!(%error, "a client was gone before it was told why");
+        }
+    }
+}
+
 // Whether these first bytes are the preface of HTTP/2, or may become it.
 fn is_like_preface(bytes: &[u8]) -> bool {
     !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -529,10 +545,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         let bytes = buf.filled().get(before..).unwrap_or_default();
         let read = frames.read(bytes, me.meter.clock.now());
         me.meter.note_partial(frames.is_partial());
-        Poll::Ready(read.map_err(|Flood| {
-            me.meter.is_flood.store(true, Ordering::Relaxed);
-            io::ErrorKind::InvalidData.into()
-        }))
+        let Err(ending) = read else {
+            return Poll::Ready(Ok(()));
+        };
+        me.meter
+            .is_flood
+            .store(ending == Ending::Flood, Ordering::Relaxed);
+        let goodbye = frames.goodbye(ending);
+        me.say_goodbye(cx, &goodbye);
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 }
 
@@ -711,6 +732,24 @@ mod tests {
     /// A stream that gives these pieces, one a read.
     #[derive(Debug)]
     struct Mock(std::collections::VecDeque<Vec<u8>>);
+
+    impl AsyncWrite for Mock {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
 
     impl AsyncRead for Mock {
         fn poll_read(

@@ -93,13 +93,14 @@ impl Fault {
         match self {
             Self::BadRequest(_)
             | Self::ClientTimeout
+            // What follows a CONNECT may be meant for the other end of a tunnel.
+            | Self::MethodNotAllowed
             | Self::BodyTooLarge
             | Self::TargetTooLong
             | Self::HeadersTooLarge
             | Self::VersionNotSupported
             | Self::NotImplemented => true,
-            Self::MethodNotAllowed
-            | Self::WrongHost
+            Self::WrongHost
             | Self::NoRoute
             | Self::NoEndpoint
             | Self::Overloaded
@@ -182,7 +183,7 @@ mod tests {
         };
         check(Fault::BadRequest("x"), 400, "bad_request", true);
         check(Fault::ClientTimeout, 408, "request_timeout", true);
-        check(Fault::MethodNotAllowed, 405, "method_not_allowed", false);
+        check(Fault::MethodNotAllowed, 405, "method_not_allowed", true);
         check(Fault::BodyTooLarge, 413, "body_too_large", true);
         check(Fault::TargetTooLong, 414, "target_too_long", true);
         check(Fault::HeadersTooLarge, 431, "headers_too_large", true);

@@ -172,6 +172,7 @@ async fn serve(
     declared_length(&body, limits.bytes)?;
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
         || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
+    headers::check_trailer(&parts.headers, rules)?;
     headers::strip_request_hops(&mut parts.headers)?;
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());

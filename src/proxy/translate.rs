@@ -33,7 +33,12 @@ pub(super) fn canonical(parts: &mut Parts) -> Result<(), Fault> {
     if headers.get_all(TE).iter().any(|te| te != "trailers") {
         return Err(Fault::BadRequest("te is not trailers in HTTP/2"));
     }
-    if headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    // The library takes a length without digits for zero, and would pass it on.
+    if lengths.next().is_some_and(|length| !is_number(length)) {
+        return Err(Fault::BadRequest("malformed content-length"));
+    }
+    if lengths.next().is_some() {
         return Err(Fault::BadRequest("two lengths"));
     }
     if headers.values().any(is_padded) {
@@ -65,6 +70,10 @@ fn is_padded(value: &HeaderValue) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let bytes = value.as_bytes();
     blank(bytes.first()) || blank(bytes.last())
+}
+
+fn is_number(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit)
 }
 
 // RFC 9113, 8.2.3.
@@ -139,6 +148,9 @@ mod tests {
             ("te", "trailers, gzip"),
             ("x", " 1"),
             ("x", "1\t"),
+            ("content-length", ""),
+            ("content-length", "+1"),
+            ("content-length", "1, 1"),
         ] {
             check("http://a/", &[header], Err(()));
         }

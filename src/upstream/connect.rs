@@ -228,6 +228,13 @@ impl<B: Body + 'static> Connection<B> {
         self.sender.is_ready()
     }
 
+    /// Whether it can, when everything that the kernel knows by now has been looked at: a server that closes an idle
+    /// connection is noticed one turn of the event loop earlier.
+    pub async fn is_still_ready(&self) -> bool {
+        tokio::task::yield_now().await;
+        self.is_ready()
+    }
+
     /// Sends a request; the answer's head, or why there is none, with the request where it was not sent at all.
     pub fn send(
         &mut self,

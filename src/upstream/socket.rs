@@ -13,12 +13,19 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// Bytes that may come before an answer's head is read: 1xx heads have no limit of their own, and reading them without end
+/// keeps the whole worker busy. A head itself is bounded lower by hyper.
+const BEFORE_HEAD_MAX: u32 = 1024 * 1024;
+
 /// What the two ends of a connection share: the driver below, the request above.
 #[derive(Debug, Default)]
 pub struct Link {
     reset: AtomicBool,
     answered: AtomicBool,
     informational: AtomicU32,
+    /// Bytes since the request was begun; none are counted once its answer's head is there.
+    before_head: AtomicU32,
+    is_heard: AtomicBool,
 }
 
 /// A connection to an upstream server, counted and resettable.
@@ -54,8 +61,20 @@ impl Link {
         self.informational.swap(0, Ordering::Relaxed)
     }
 
+    /// The answer's head has come.
+    pub fn heard(&self) {
+        self.is_heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server sent more than any head, and no head.
+    pub fn is_endless(&self) -> bool {
+        self.before_head.load(Ordering::Relaxed) > BEFORE_HEAD_MAX
+    }
+
     pub(super) fn begin(&self) {
         self.answered.store(false, Ordering::Relaxed);
+        self.is_heard.store(false, Ordering::Relaxed);
+        self.before_head.store(0, Ordering::Relaxed);
     }
 
     fn saw(&self, bytes: &[u8]) {
@@ -63,6 +82,12 @@ impl Link {
             return;
         }
         self.answered.store(true, Ordering::Relaxed);
+        if !self.is_heard.load(Ordering::Relaxed) {
+            let before = self.before_head.load(Ordering::Relaxed);
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.before_head
+                .store(before.saturating_add(len), Ordering::Relaxed);
+        }
         let is_informational = bytes.starts_with(b"HTTP/1.") && bytes.get(8..10) == Some(b" 1");
         if is_informational && !matches!(bytes.get(10..12), Some(b"00" | b"01")) {
             self.informational.fetch_add(1, Ordering::Relaxed);
@@ -91,6 +116,9 @@ impl<S: AsyncRead + Resettable + Unpin> AsyncRead for Socket<S> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.link.saw(&buf.filled()[before..]);
+        if self.link.is_endless() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         polled
     }
 }
@@ -156,6 +184,23 @@ impl Resettable for tokio::net::TcpStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_never_becomes_a_head_has_an_end() {
+        let link = Link::default();
+        let piece = [b'x'; 64 * 1024];
+        let read = |times: usize| (0..times).for_each(|_| link.saw(&piece));
+        link.begin();
+        read(16);
+        assert!(!link.is_endless(), "a megabyte");
+        link.saw(b"x");
+        assert!(link.is_endless());
+        link.begin();
+        assert!(!link.is_endless(), "another request");
+        link.heard();
+        read(100);
+        assert!(!link.is_endless(), "a body");
+    }
 
     #[test]
     fn early_heads_are_told_from_the_answer() {

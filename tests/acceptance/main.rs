@@ -8,6 +8,7 @@
     reason = "these tests look at the process from outside, by the machine's own clock"
 )]
 
+mod abuse;
 mod access_log;
 mod approval;
 mod bad_input;

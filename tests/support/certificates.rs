@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -56,6 +58,19 @@ impl Ca {
         let output = command.env("SAN", names).output().expect("openssl");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
+    }
+
+    /// Shakes hands over a connection that blocks.
+    pub(crate) fn secure_blocking(
+        &self,
+        stream: std::net::TcpStream,
+        name: &str,
+        protocols: &[&str],
+    ) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+        let config = self.client(protocols, &[&rustls::version::TLS13], None);
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let client = ClientConnection::new(config, name).expect("a client");
+        StreamOwned::new(client, stream)
     }
 
     /// The end of a certificate's days, as openssl says it.

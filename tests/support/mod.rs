@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 mod client;
 pub(crate) mod http2;
+pub(crate) mod strictness;
 pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use serin::telemetry::Telemetry;
 use serin::telemetry::prometheus::Exposition;
 
 pub(crate) use client::{Answer, Client};
-pub(crate) use upstream::{Upstream, reply};
+pub(crate) use upstream::{Exchange, Upstream, reply};
 
 /// Longest wait for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -99,11 +100,10 @@ impl Proxy {
         Self::start_with(&config(server, rest))
     }
 
-    /// The same with one listener as these keys of `listen` say.
+    /// The same on these listeners, as `server.listen` has them.
     pub(crate) fn start_listening(listen: &str, rest: &str) -> Self {
         let text = format!("[server]\nlisten = [{listen}]\nworkers = 1\n{rest}");
-        let config = config::parse("test.toml", &text, &|_| None);
-        Self::start_with(&config.expect("no fault"))
+        Self::start_with(&parsed(&text))
     }
 
     pub(crate) fn start_with(config: &Config) -> Self {
@@ -131,6 +131,11 @@ impl Proxy {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.addresses[0]
+    }
+
+    /// Of every listener, in the order of the configuration.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -248,8 +253,13 @@ fn ended(mut workers: Workers) -> Result<(), WorkerLost> {
 }
 
 pub(crate) fn config(server: &str, rest: &str) -> Config {
-    let text = format!("[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n{server}\n{rest}");
-    config::parse("test.toml", &text, &|_| None).unwrap_or_else(|faults| {
+    parsed(&format!(
+        "[server]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\n{server}\n{rest}"
+    ))
+}
+
+fn parsed(text: &str) -> Config {
+    config::parse("test.toml", text, &|_| None).unwrap_or_else(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{}\n{text}", faults.join("\n"));
     })

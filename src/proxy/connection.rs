@@ -114,6 +114,7 @@ pub(super) async fn serve(
     };
     let io = TokioIo::new(Accepted::new(stream, Arc::clone(&meter), limits));
     let mut connection = builder(&limits).serve_connection(io, service);
+    let mut is_broken = false;
     let cut = poll_fn(|cx| {
         if let Some(cut) = place.slot.cut.get() {
             return Poll::Ready(Some(cut));
@@ -121,14 +122,17 @@ pub(super) async fn serve(
         place.slot.listen(cx.waker());
         Pin::new(&mut connection).poll(cx).map(|ended| {
             if let Err(error) = ended {
+                is_broken = true;
                 tracing::debug!(%error, %peer, "a client's connection ended");
             }
             None
         })
     })
     .await;
-    if cut.is_none()
-        && let Some((passage, turn)) = client.take_switched()
+    // Only behind a 101 that was written whole are bytes the tunnel's.
+    if let Some((passage, turn)) = client.take_switched()
+        && cut.is_none()
+        && !is_broken
     {
         let parts = connection.into_parts();
         let io = parts.io.into_inner().into_tunnel(&parts.read_buf);

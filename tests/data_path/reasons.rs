@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc;
 
 use crate::support::certificates::Ca;
 use crate::support::{Proxy, Upstream, closed, only, reply};
@@ -21,7 +22,7 @@ fn reasons() -> Vec<String> {
 #[test]
 fn each_reason_in_the_code_is_produced_by_a_request() {
     let reasons = reasons();
-    assert!(reasons.len() >= 15, "{reasons:?}");
+    assert!(reasons.len() >= 16, "{reasons:?}");
     for reason in &reasons {
         let (said, proxy) = produce(reason);
         assert_eq!(&said, reason);
@@ -86,6 +87,7 @@ fn produce(reason: &str) -> (String, Proxy) {
             let hanging = Upstream::scripted(|mut exchange| _ = exchange.end());
             behind(&hanging, "timeouts = { answer_head = \"100ms\" }")
         }
+        "overloaded" => overloaded(),
         "wrong_host" => misdirected(),
         _ => panic!("no request here is answered {reason:?}: add one"),
     }
@@ -95,6 +97,23 @@ fn asked(proxy: Proxy, request: &str) -> (String, Proxy) {
     let answer = proxy.ask(request);
     let said = answer.header("x-serin-error").unwrap_or_default();
     (said.to_owned(), proxy)
+}
+
+// A request beside one that takes the only place and gives it back when the test is over.
+fn overloaded() -> (String, Proxy) {
+    let (arrived, come) = mpsc::channel();
+    let upstream = Upstream::scripted(move |mut exchange| {
+        exchange.request();
+        // Where the test is over, nobody waits for it.
+        arrived.send(()).ok();
+        exchange.end();
+    });
+    let one = "overload = { in_flight = 1, queued = 0 }";
+    let proxy = Proxy::start("", &only(&[upstream.address()], one));
+    let mut first = proxy.client();
+    first.send(GET);
+    come.recv().expect("the first request arrives");
+    asked(proxy, GET)
 }
 
 // A request over TLS for a host that the connection is not for.

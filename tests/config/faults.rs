@@ -185,8 +185,8 @@ fn durations_sizes_shares_and_words_are_read_strictly() {
         &[(1, "server.log.format", "did you mean \"json\"?")],
     );
     check(
-        "server.log.access = \"all\"",
-        &[(1, "server.log.access", "not in this version")],
+        "server.log.access = \"error\"",
+        &[(1, "server.log.access", "did you mean \"errors\"?")],
     );
     check_rollout("holdout = 5", &[(7, "rollouts.r.holdout", "is 5% meant?")]);
     check_rollout("holdout = -0.1", &[(7, "rollouts.r.holdout", "0 or more")]);

@@ -83,7 +83,7 @@ fn every_notice_arrives_though_the_receiver_was_down_and_serin_was_killed() {
     // One channel refuses connections, one never answers: the third hears of it all the same, and traffic flows.
     let text = eventually("a text in Slack", || {
         let calls = slack.calls();
-        let started = |text: &String| text.contains("started: 1 stages");
+        let started = |text: &String| text.contains("started: 1 stage,");
         let mut texts = calls.iter().map(|call| call.json()["text"].to_string());
         texts.find(started)
     });

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serin::records::state;
-use serin::rollout::gate::{Action, EventKind, Gate, HookEnd, Input, Phase, Recovered};
+use serin::rollout::gate::{Action, EventKind, Gate, HookEnd, Input, Observed, Phase, Recovered};
+use serin::rollout::name::Arm;
 use serin::rollout::plan::{Act, Hook, PlanParts, When};
+use serin::rollout::slot::{Cell, CellKey, Slot};
 
 use crate::sim::{World, conditions, plan, seconds, weight};
 
@@ -28,6 +30,53 @@ fn after(found: &Recovered, step: &str) -> Option<Duration> {
     let mut steps = found.steps.iter();
     let found = steps.find(|one| one.step == step);
     found.unwrap_or_else(|| panic!("no {step}")).after
+}
+
+// Counted and erred on canary, of the run.
+fn of_canary(world: &World) -> (u64, u64) {
+    let figures = &world.gate.status(world.sim.now).run_figures[Arm::Canary.index()];
+    (figures.requests, figures.errors)
+}
+
+#[test]
+fn what_began_before_a_retreat_counts_for_its_run_whenever_it_ends() {
+    let mut world = rolled_back(|_| ());
+    let left = world.gate.split().epoch;
+    world.run(seconds(1));
+    assert_eq!(world.phase(), Phase::RolledBack);
+    let before = of_canary(&world);
+    let slot_of = |world: &World, epoch: u64| {
+        let cell = Cell {
+            counted: 7,
+            errors: 2,
+            ..Cell::default()
+        };
+        let key = CellKey {
+            epoch,
+            arm: Arm::Canary,
+            segment: None,
+        };
+        let mut slot = Slot::empty(world.sim.now.mono, Duration::from_millis(250));
+        slot.cells.insert(key, cell);
+        slot
+    };
+    let give = |world: &mut World, slot: Slot| {
+        let observed = Observed {
+            slots: vec![slot],
+            pools: world.sim.pools,
+            learners: Default::default(),
+            blocks: Vec::new(),
+            gap: Duration::ZERO,
+        };
+        world.handle(Input::Tick(Box::new(observed)));
+    };
+    let late = slot_of(&world, left - 1);
+    give(&mut world, late);
+    assert_eq!(of_canary(&world), (before.0 + 7, before.1 + 2));
+    // What begins now, by a pin, is no part of it.
+    let later = slot_of(&world, left);
+    give(&mut world, later);
+    assert_eq!(of_canary(&world), (before.0 + 7, before.1 + 2));
 }
 
 #[test]

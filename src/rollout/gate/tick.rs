@@ -188,18 +188,23 @@ impl Gate {
         failing
     }
 
-    // The run counts everything; the stage what began under its split and after its warm-up.
+    // The run counts everything, and after a retreat what had begun before it; the stage what began under its split and after
+    // its warm-up.
     fn add_to_totals(&mut self, slot: &Slot, part: &Part) {
         let collects = self.collects(slot.start);
-        let counts = self.state.phase.is_in_a_run() || self.state.phase == Phase::RollingBack;
+        let phase = self.state.phase;
+        let counts = phase.is_in_a_run() || phase == Phase::RollingBack;
+        let was_left = matches!(phase, Phase::RolledBack | Phase::Aborted);
         let epoch = self.state.watch.epoch;
         let tells_segments = self.tells_segments();
-        let Some(run) = self.state.run.as_mut().filter(|_| counts) else {
+        let Some(run) = self.state.run.as_mut().filter(|_| counts || was_left) else {
             return;
         };
         let ceilings = &self.state.split.ceilings;
-        run.totals.add_everything(part, ceilings);
-        run.totals.segments.count_part(part);
+        if counts {
+            run.totals.add_everything(part, ceilings);
+            run.totals.segments.count_part(part);
+        }
         for (key, cell) in slot.cells.iter().filter(|(key, _)| key.epoch < epoch) {
             run.totals.add(key.arm, cell);
             if let Some(segment) = &key.segment {

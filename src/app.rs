@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::LocalSet;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::admin::{self, Admin};
-use crate::config::{Config, Fault, Log, LogFormat, LogLevel, ServerTimeouts};
+use crate::config::{self, Config, Fault, Health, Log, LogFormat, LogLevel, ServerTimeouts};
 use crate::control::{self, Control};
 use crate::live::{Live, Table};
 use crate::notify;
@@ -24,7 +25,7 @@ use crate::store::{self, Store, StoreError};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::tls;
-use crate::upstream::upkeep;
+use crate::upstream::{health, upkeep};
 
 /// How long the store may take at the end to write what is pending: a disk that stalls longer has lost it anyway.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -104,6 +105,16 @@ pub fn start_logging(log: &Log) -> Logging {
     Logging { _writer: writer }
 }
 
+/// Asks one endpoint of a pool once, as its health checks do.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub async fn probe(pool: &config::Pool, health: &Health, address: &str) -> Result<(), String> {
+    LocalSet::new()
+        .run_until(health::ask(pool, health, address))
+        .await
+}
+
 impl App {
     /// Starts everything; `path` is what a reload reads.
     pub fn start(config: Config, path: PathBuf) -> Result<Self, StartError> {
@@ -161,7 +172,7 @@ impl App {
             .transpose()?;
         let certificates = {
             let live = Arc::clone(&live);
-            tls::watch(move || live.load().tls_listeners(), shutdown.clone())?
+            tls::watch(move || live.load().tls_watched(), shutdown.clone())?
         };
         let access_log = telemetry.access_log();
         let workers = proxy::start(

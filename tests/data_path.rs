@@ -10,6 +10,8 @@ mod broken_upstreams;
 mod connect;
 #[path = "data_path/deciding.rs"]
 mod deciding;
+#[path = "data_path/grpc.rs"]
+mod grpc;
 #[path = "data_path/http2.rs"]
 mod http2;
 #[path = "data_path/limits.rs"]
@@ -22,6 +24,10 @@ mod names;
 mod outages;
 #[path = "data_path/overload.rs"]
 mod overload;
+#[path = "data_path/pools_http2.rs"]
+mod pools_http2;
+#[path = "data_path/pools_tls.rs"]
+mod pools_tls;
 #[path = "data_path/reasons.rs"]
 mod reasons;
 #[path = "data_path/retrying.rs"]

@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "signals",
         &["config", "outbound", "rollout", "clock", "shutdown"],
     ),
-    ("outbound", &["rollout"]),
+    ("outbound", &["rollout", "tls"]),
     ("hooks", &["outbound", "rollout", "clock", "shutdown"]),
     (
         "notify",
@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "upstream",
-        &["config", "rollout", "telemetry", "clock", "shutdown"],
+        &["config", "rollout", "telemetry", "tls", "clock", "shutdown"],
     ),
     (
         "live",

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::amount::format_size;
 use super::{
-    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, LearnerSource, Pool, Rollout,
-    Route, Server, Signal, Target, Token,
+    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, Health, HealthKind, LearnerSource,
+    Pool, Rollout, Route, Server, Signal, Target, Token,
 };
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
@@ -74,6 +74,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             &pool(old),
             &pool(new),
         );
+        diff.pool_tls(name.as_str(), old, new);
         // Values may be secrets of the analyzers.
         if old.request_headers != new.request_headers {
             diff.say(Area::Pools, format!("pools.{name}.request_headers changed"));
@@ -158,6 +159,21 @@ impl Diff {
             };
             self.say(Area::Server, format!("{what} listener {address}"));
         }
+    }
+
+    fn pool_tls(&mut self, pool: &str, old: &Pool, new: &Pool) {
+        let loaded = |pool: &Pool| pool.transport.tls.as_ref().map(|tls| tls.loaded.clone());
+        let (old, new) = (loaded(old), loaded(new));
+        if old == new {
+            return;
+        }
+        let what = match (old, new) {
+            (Some(old), Some(new)) if old.files() == new.files() => "new certificates for",
+            (Some(_), Some(_)) => "other TLS for",
+            (None, _) => "TLS from now on to",
+            (Some(_), None) => "no TLS any more to",
+        };
+        self.say(Area::Pools, format!("{what} pool {pool}"));
     }
 
     fn tokens(&mut self, old: &[Token], new: &[Token]) {
@@ -369,7 +385,7 @@ fn pool(pool: &Pool) -> Settings {
         |health| {
             format!(
                 "{} every {}, timeout {}, unhealthy after {}, healthy after {}",
-                health.path,
+                asked(health),
                 format_duration(health.interval),
                 format_duration(health.timeout),
                 health.unhealthy_after,
@@ -384,6 +400,8 @@ fn pool(pool: &Pool) -> Settings {
         ),
         ("balance", pool.balance.as_str().to_owned()),
         ("zone", pool.zone.clone().unwrap_or_default()),
+        ("protocol", pool.transport.protocol.as_str().to_owned()),
+        ("tls.server_name", server_name(pool)),
         ("health", health),
         ("overload", pool.overload.to_string()),
         ("slow_start", format_duration(pool.slow_start)),
@@ -412,6 +430,23 @@ fn endpoint(endpoint: &Endpoint) -> Settings {
         ("weight", endpoint.weight.to_string()),
         ("zone", endpoint.zone.clone().unwrap_or_default()),
     ]
+}
+
+fn asked(health: &Health) -> String {
+    match health.kind {
+        HealthKind::Http => health.path.clone(),
+        HealthKind::Tcp => "a connection".to_owned(),
+        HealthKind::Grpc => format!("grpc {:?}", health.service),
+    }
+}
+
+fn server_name(pool: &Pool) -> String {
+    let tls = pool.transport.tls.as_ref();
+    let name = tls.and_then(|tls| tls.server_name.as_ref());
+    name.map_or_else(
+        || "the endpoint's host".to_owned(),
+        |name| name.to_str().into_owned(),
+    )
 }
 
 fn route(route: &Route) -> Settings {

@@ -51,7 +51,7 @@ fn load(raw: &ListenTls, key: &str, faults: &mut Faults) -> Option<Loaded> {
         Place::Key(0) => format!("{key}.key"),
         Place::Cert(index) => format!("{key}.sni[{}].cert", index - 1),
         Place::Key(index) => format!("{key}.sni[{}].key", index - 1),
-        Place::ClientCa => format!("{key}.client_ca"),
+        Place::ClientCa | Place::Ca => format!("{key}.client_ca"),
     };
     match tls::load(&files) {
         Ok(loaded) => Some(loaded),

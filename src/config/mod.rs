@@ -34,6 +34,7 @@ mod signals;
 mod source;
 mod table;
 mod tokens;
+mod transport;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use selector::{Query, Selector};
 pub use signals::{OverEndpoints, Signal, SignalSource};
+pub use transport::{PoolTls, Protocol, Transport, host_of};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,6 +227,7 @@ pub struct Pool {
     pub balance: Balance,
     /// Where this proxy stands: endpoints of the same zone are preferred.
     pub zone: Option<String>,
+    pub transport: Transport,
     pub health: Option<Health>,
     pub timeouts: PoolTimeouts,
     /// How long an endpoint that is new or back takes to its whole share; zero = no time.
@@ -261,11 +264,25 @@ impl Balance {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
+    pub kind: HealthKind,
+    /// Of a check of gRPC; empty = the server as a whole.
+    pub service: String,
     pub path: String,
     pub interval: Duration,
     pub timeout: Duration,
     pub unhealthy_after: u32,
     pub healthy_after: u32,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    /// For a path; an answer 2xx is healthy.
+    Http,
+    /// For a connection, with its handshake where TLS is spoken.
+    Tcp,
+    /// `grpc.health.v1.Health/Check`; SERVING is healthy.
+    Grpc,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

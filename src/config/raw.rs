@@ -22,10 +22,11 @@ use super::leaf::{
 use super::overload::{PoolOverload, ServerOverload};
 use super::table::table;
 use super::word::{
-    Agg, FailureKind, Fallback, Listen, Protocol, SignalKindWord, Then, UnprovenWord,
+    Agg, FailureKind, Fallback, Listen, PoolTlsTable, SignalKindWord, Then, UnprovenWord,
 };
 use super::{
-    AccessLog, Balance, ChannelKind, Dns, HostPattern, LearnerSource, LogFormat, LogLevel, Role,
+    AccessLog, Balance, ChannelKind, Dns, HealthKind, HostPattern, LearnerSource, LogFormat,
+    LogLevel, Protocol, Role,
 };
 use crate::rollout::condition::Condition;
 use crate::rollout::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
@@ -245,6 +246,8 @@ table! {
             endpoints: Vec<EndpointForm>,
             /// Or the DNS name that has them: host:port, a service, or a table { name, servers }.
             dns: Dns,
+            /// TLS to the endpoints.
+            tls: PoolTlsTable,
         }
         has {
             /// How an endpoint is chosen.
@@ -266,7 +269,7 @@ table! {
             /// What the endpoints speak.
             protocol: Protocol = Protocol::Http1,
         }
-        later { tls, proxy_protocol = Accepted::Bool(false), }
+        later { proxy_protocol = Accepted::Bool(false), }
     }
 }
 
@@ -274,6 +277,10 @@ table! {
     /// Active health checks of a pool.
     Health {
         has {
+            /// What is asked: HTTP for a path, TCP for a connection, gRPC its health service.
+            kind: HealthKind = HealthKind::Http,
+            /// The service that gRPC is asked for; empty = the server as a whole.
+            service: String = String::new(),
             /// What is asked for; an answer 2xx is healthy.
             path: UrlPath = UrlPath(defaults::HEALTH_PATH.to_owned()),
             /// From one probe to the next.

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use toml::de::DeValue;
 
 use super::form::{Accepted, Form, Reading};
+use super::leaf::HostName;
 use super::table::{choices, no_choice, table};
-use super::{AccessLog, Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
+use super::{
+    AccessLog, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OverEndpoints, Protocol,
+};
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
 use crate::rollout::weight::Weight;
 
@@ -78,9 +81,20 @@ table! {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
+table! {
+    /// TLS to the endpoints of a pool.
+    PoolTlsTable {
+        may {
+            /// CAs in PEM that may have signed the endpoints' certificates; left out, the roots that browsers ship.
+            ca: PathBuf,
+            /// Our certificate for endpoints that ask for one: the chain in PEM, our own first.
+            cert: PathBuf,
+            /// Its private key in PEM.
+            key: PathBuf,
+            /// Whom the certificates have to be for; left out, each for its endpoint's host.
+            server_name: HostName,
+        }
+    }
 }
 
 /// What follows a stage that passed; whose approval is asked for has a key of its own.
@@ -145,7 +159,8 @@ choices! { Balance {
     "round_robin" => Balance::RoundRobin, "least_requests" => Balance::LeastRequests, "p2c" => Balance::P2c,
     "ring" => Balance::Ring,
 } }
-choices! { Protocol { "http1" => Protocol::Http1, } later { "http2", "h2c", } }
+choices! { HealthKind { "http" => HealthKind::Http, "tcp" => HealthKind::Tcp, "grpc" => HealthKind::Grpc, } }
+choices! { Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2, "h2c" => Protocol::H2c, } }
 choices! { Mode { "rollout" => Mode::Rollout, "aa" => Mode::Aa, } }
 choices! { HookMethod {
     "GET" => HookMethod::Get, "POST" => HookMethod::Post, "PUT" => HookMethod::Put, "PATCH" => HookMethod::Patch, "DELETE" => HookMethod::Delete,

@@ -90,8 +90,8 @@ impl Handle {
 
     /// The certificates in force towards learners.
     pub fn certificates(&self) -> Vec<CertificateView> {
-        let listeners = self.live.load().tls_listeners();
-        let views = listeners.iter().map(|listener| listener.certificates());
+        let watched = self.live.load().tls_watched();
+        let views = watched.iter().map(|one| one.certificates());
         views.flatten().collect()
     }
 

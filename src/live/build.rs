@@ -233,7 +233,7 @@ pub(super) mod tests {
     use crate::config::{
         AccessLog, Admin, Balance, Endpoint, Failover, HostPattern, LearnerSource, Limits, Log,
         LogFormat, LogLevel, Overload, Pool, PoolTimeouts, Retries, Rollout, Route, Server,
-        ServerTimeouts, State, Target,
+        ServerTimeouts, State, Target, Transport,
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
@@ -254,6 +254,7 @@ pub(super) mod tests {
             dns: None,
             balance: Balance::RoundRobin,
             zone: None,
+            transport: Transport::plain(),
             health: None,
             timeouts: PoolTimeouts {
                 connect: Duration::from_secs(1),

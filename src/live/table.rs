@@ -168,6 +168,16 @@ impl Table {
         self.tls.get(&listener)
     }
 
+    /// Everything that was made from files of certificates: listeners, and pools that are spoken to over TLS.
+    pub fn tls_watched(&self) -> Vec<Arc<dyn tls::Watched>> {
+        let listeners = self.tls.values().flatten();
+        let listeners = listeners.map(|listener| Arc::clone(listener) as Arc<dyn tls::Watched>);
+        let pools = self.pools.iter();
+        listeners
+            .chain(pools.filter_map(|pool| pool.transport.watched()))
+            .collect()
+    }
+
     /// Every listener that speaks TLS.
     pub fn tls_listeners(&self) -> Vec<Arc<tls::Listener>> {
         self.tls.values().flatten().cloned().collect()

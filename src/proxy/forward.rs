@@ -15,11 +15,13 @@ use super::answer::{Download, Opening, Stream, discard};
 use super::body::Upload;
 use super::choose::{self, Choice};
 use super::deadline::Elapsed;
+use super::grpc::Call;
 use super::headers;
 use super::next::{Failure, Next, Situation, next};
 use super::order::Order;
 use super::outcome::{Ledger, Trial, class_of};
 use super::passage::{Agreed, Passage};
+use super::refusal::Refusal;
 use super::respond::Fault;
 use super::stay::OnCanary;
 use super::upgrade::Asked;
@@ -32,7 +34,7 @@ use crate::rollout::rehearsal as inject;
 use crate::rollout::slot::Class;
 use crate::telemetry::{Attempt, Tally};
 use crate::upstream::admission::{Overloaded, Place};
-use crate::upstream::connect::Connection;
+use crate::upstream::connect::{ConnectError, Connection, Patience};
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::EndpointId;
 use crate::upstream::pool::Ask;
@@ -168,6 +170,12 @@ impl Course {
                 return Err(Failure::Overloaded);
             }
         }
+        if order.asked.is_some() && held.pool(self.pool).transport.is_http2() {
+            // What a learner asks for says nothing of an arm.
+            trial.withdraw();
+            self.ledger.forget();
+            return Err(Failure::NoTunnel);
+        }
         let connection = match self.connection(order, now).await {
             Ok(connection) => connection,
             Err(failure) => {
@@ -207,16 +215,23 @@ impl Course {
         };
         let endpoint = pool.pick(&roster, ask).ok_or(Failure::NoEndpoint)?;
         let connections = &self.worker.connections;
+        let max_idle = if order.is_idempotent {
+            pool.timeouts.idle
+        } else {
+            pool.timeouts.idle.min(FRESH_ENOUGH)
+        };
+        let patience = Patience {
+            connect: pool.timeouts.connect,
+            max_idle,
+            idle: pool.timeouts.idle,
+        };
         if !self.is_resent {
-            let idle = pool.timeouts.idle;
-            let idle = if order.is_idempotent {
-                idle
-            } else {
-                idle.min(FRESH_ENOUGH)
-            };
-            while let Some(connection) = connections.take(endpoint, now, idle) {
-                // What may be sent once only is not sent into a connection that its server has just closed.
-                if order.is_idempotent || connection.is_still_ready().await {
+            while let Some(connection) = connections.take(&pool.transport, endpoint, now, max_idle)
+            {
+                // What may be sent once only is not sent into a connection that its server has just closed. HTTP/2 says
+                // what was not processed.
+                let may_go = order.is_idempotent || connection.is_shared();
+                if may_go || connection.is_still_ready().await {
                     return Ok(connection);
                 }
             }
@@ -226,7 +241,7 @@ impl Course {
             .deadlines
             .within(
                 pool.timeouts.connect,
-                connections.connect(endpoint, pool.timeouts.idle),
+                connections.connect(&pool.transport, endpoint, patience),
             )
             .await
         {
@@ -235,7 +250,7 @@ impl Course {
                 tracing::debug!(%error, "no connection");
                 pool.note(endpoint, Some(Failing::Connect), now, clock::now());
                 self.tried.push(endpoint.id());
-                Err(Failure::ConnectFailed)
+                Err(self.unconnected(&error))
             }
             Err(Elapsed) => {
                 tracing::debug!(endpoint = endpoint.address(), "no connection in time");
@@ -254,13 +269,15 @@ impl Course {
     ) -> Result<Reply, Failure> {
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
-        let (endpoint, link) = (connection.endpoint(), connection.link());
-        let may_repeat = order.is_replayable()
-            && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
+        let (endpoint, hold) = (connection.endpoint(), connection.hold());
+        // A stream that was not processed does not come back, whatever its method.
+        let may_repeat = connection.is_shared()
+            || order.is_replayable()
+                && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
         let request = if may_repeat {
-            order.copy(pool, endpoint, link)
+            order.copy(pool, endpoint, hold)
         } else {
-            order.give(pool, endpoint, link)
+            order.give(pool, endpoint, hold)
         };
         let (limit, is_cut_short) = self.head_limit(order, &trial, endpoint.id());
         let injected = self.injected();
@@ -292,6 +309,8 @@ impl Course {
             Err(Elapsed) => {
                 if is_cut_short {
                     trial.acquit();
+                } else {
+                    connection.suspect();
                 }
                 trial.fail(Some(now.saturating_duration_since(trial.began())));
                 self.tried.push(connection.endpoint().id());
@@ -324,11 +343,18 @@ impl Course {
             return Err(Failure::BadAnswer);
         }
         let latency = trial.head_latency(now);
+        let call = order
+            .is_call
+            .then(|| Call::answered(parts.status, &parts.headers));
+        let call = call.flatten();
         let errors = self
             .rollout
             .map_or(&[][..], |index| &self.held.rollout(index).error_statuses);
         let class = class_of(parts.status, errors);
-        if self.is_replaced(order, parts.status, now) {
+        let has_failed =
+            parts.status.is_server_error() || call.is_some_and(|call| call.has_failed());
+        if has_failed && self.is_replaced(order, now) {
+            let class = call.map_or(class, |call| call.class());
             trial.conclude(class, Some(latency), now);
             discard(&self.worker, incoming, connection, now);
             return Err(Failure::Status);
@@ -338,14 +364,15 @@ impl Course {
             source.answered();
         }
         let idle_limit = self.held.pool(self.pool).timeouts.body_idle;
-        let stream =
-            headers::is_stream(&parts.headers).then(|| Stream::new(self.on_canary(&trial)));
+        let is_stream = call.is_some() || headers::is_stream(&parts.headers);
+        let stream = is_stream.then(|| Stream::new(self.on_canary(&trial)));
         let opening = Opening {
             incoming,
             connection,
             trial,
             source,
             class,
+            call,
             latency,
             now,
             idle_limit,
@@ -415,12 +442,18 @@ impl Course {
             trial.withdraw();
             return Failure::Client(fault);
         }
+        let refusal = Refusal::of(&error);
+        connection.retire();
         let was_unsent = unsent.is_some();
-        if let Some(request) = unsent {
+        if let Some(request) = unsent
+            && !connection.is_shared()
+        {
             order.take_back(request, self.held.pool(self.pool));
         }
-        let is_stale = connection.reused() && !connection.link().answered() && !error.is_parse();
-        if !self.is_resent && (was_unsent || is_stale && order.is_replayable()) {
+        let not_processed = refusal == Refusal::NotProcessed && order.is_whole();
+        let is_stale = connection.reused() && !connection.answered() && refusal == Refusal::Broken;
+        let goes_again = was_unsent || not_processed || is_stale && order.is_replayable();
+        if !self.is_resent && goes_again {
             trial.withdraw();
             self.worker.recorder.tally(Tally::StaleConnection);
             return Failure::Stale;
@@ -430,10 +463,30 @@ impl Course {
         if was_unsent {
             return Failure::ConnectFailed;
         }
-        if error.is_parse() || connection.link().is_endless() {
-            Failure::BadAnswer
-        } else {
-            Failure::Reset
+        if connection.link().is_endless() {
+            return Failure::BadAnswer;
+        }
+        match refusal {
+            Refusal::Malformed => Failure::BadAnswer,
+            Refusal::NotTrusted if !connection.reused() => {
+                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
+                Failure::NotTrusted
+            }
+            Refusal::NotProcessed | Refusal::Refused if order.is_whole() => Failure::Refused,
+            Refusal::NotProcessed | Refusal::Refused | Refusal::NotTrusted | Refusal::Broken => {
+                Failure::Reset
+            }
+        }
+    }
+
+    fn unconnected(&self, error: &ConnectError) -> Failure {
+        match error {
+            ConnectError::Tls { .. } => {
+                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
+                Failure::TlsFailed
+            }
+            ConnectError::Timeout { .. } => Failure::ConnectTimeout,
+            ConnectError::Refused { .. } | ConnectError::Handshake { .. } => Failure::ConnectFailed,
         }
     }
 
@@ -493,12 +546,11 @@ impl Course {
             .map(|(index, _)| self.held.rollout(index).failover)
     }
 
-    fn is_replaced(&self, order: &Order, status: StatusCode, now: Instant) -> bool {
+    fn is_replaced(&self, order: &Order, now: Instant) -> bool {
         let Some((index, _)) = self.canary else {
             return false;
         };
-        status.is_server_error()
-            && self.held.rollout(index).failover.status_5xx
+        self.held.rollout(index).failover.status_5xx
             && order.is_replayable()
             && self.worker.take_failover(index, now)
     }

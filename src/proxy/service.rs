@@ -18,6 +18,7 @@ use super::body::{Source, UploadLimits};
 use super::check;
 use super::choose::{self, Choice};
 use super::forward::{Passed, Start, forward};
+use super::grpc;
 use super::headers::{self, Dice, Peer, X_SERIN_POOL};
 use super::http2::{self, Lane};
 use super::io::Meter;
@@ -158,6 +159,7 @@ async fn serve(
     let address = client.address(rules, is_trusted, &parts.headers);
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
 
+    let is_call = grpc::is_call(&parts.headers);
     let limits = UploadLimits {
         bytes: rules.limits.body_bytes,
         idle: if !body.is_end_stream() && headers::is_stream(&parts.headers) {
@@ -177,7 +179,9 @@ async fn serve(
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
-    let source = Source::new(body, is_idempotent, limits, &client.worker.deadlines);
+    // HTTP/2 tells of a request that it was not processed, and then any may go again.
+    let keeps = is_idempotent || held.pool(destination.pool).transport.is_http2();
+    let source = Source::new(body, keeps, limits, &client.worker.deadlines);
     keep_framing(&mut parts.headers, is_chunked, source.is_some());
     if let Some(asked) = &asked {
         asked.put(&mut parts.headers);
@@ -191,6 +195,7 @@ async fn serve(
         source: source.clone(),
         asked,
         is_idempotent,
+        is_call,
         address,
     };
     let Destination {

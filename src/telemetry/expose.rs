@@ -10,7 +10,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 12] = [
+const TALLIES: [(Tally, &str, &str); 13] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -70,6 +70,11 @@ const TALLIES: [(Tally, &str, &str); 12] = [
         Tally::StreamRetreated,
         "serin_streams_retreated_total",
         "Streams and tunnels ended stream_grace after their arm was retreated from.",
+    ),
+    (
+        Tally::UpstreamTlsFailed,
+        "serin_upstream_tls_failed_total",
+        "Attempts that ended because the TLS handshake with the endpoint failed.",
     ),
 ];
 

@@ -118,6 +118,8 @@ pub enum Tally {
     StreamIdle,
     /// A stream or tunnel was ended `stream_grace` after its arm was retreated from.
     StreamRetreated,
+    /// An attempt ended because there was no TLS with the endpoint.
+    UpstreamTlsFailed,
 }
 
 /// What one drain found for one rollout: counts since the last drain.
@@ -232,7 +234,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 12;
+    const COUNT: usize = 13;
 
     const fn index(self) -> usize {
         match self {
@@ -248,6 +250,7 @@ impl Tally {
             Self::RetryRefused => 9,
             Self::StreamIdle => 10,
             Self::StreamRetreated => 11,
+            Self::UpstreamTlsFailed => 12,
         }
     }
 }

@@ -100,6 +100,23 @@ fn changes_are_told_in_words() {
         Area::Pools,
         "pools.ultra_fast.balance: round_robin -> p2c",
     );
+    let pool = |keys: &str| replaced("[[routes]]", &format!("{keys}\n[[routes]]"));
+    check(
+        pool("protocol = \"h2c\""),
+        Area::Pools,
+        "pools.ultra_fast.protocol: http1 -> h2c",
+    );
+    check(
+        pool("tls = {}"),
+        Area::Pools,
+        "TLS from now on to pool ultra_fast",
+    );
+    check(
+        pool("health = { kind = \"tcp\" }"),
+        Area::Pools,
+        "pools.ultra_fast.health: /health every 5s, timeout 1s, unhealthy after 3, healthy after 2 -> a connection \
+         every 5s, timeout 1s, unhealthy after 3, healthy after 2",
+    );
     check(
         replaced("canary = ", "stream_grace = \"5s\"\ncanary = "),
         Area::Rollouts,

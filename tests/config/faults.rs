@@ -287,6 +287,10 @@ fn pools_have_endpoints_that_differ() {
         &[(3, "pools.a.dns", "not both")],
     );
     check(
+        "[pools.a]\ndns = \"_http._tcp.a.b\"\ntls = {}",
+        &[(3, "pools.a.tls.server_name", "missing")],
+    );
+    check(
         "[pools.a]\ndns = \"127.0.0.1:80\"",
         &[(2, "pools.a.dns", "belongs in endpoints")],
     );
@@ -505,11 +509,16 @@ fn what_comes_later_is_refused_by_name() {
         &[(1, "server.listen[0].proxy_protocol", not_yet)],
     );
     check_with_pools(
-        "[pools.c]\nendpoints = [\"h:1\"]\nprotocol = \"h2c\"\ntls = {}",
-        &[
-            (5, "pools.c.protocol", "\"h2c\" is not in this version"),
-            (6, "pools.c.tls", not_yet),
-        ],
+        "[pools.c]\nendpoints = [\"h:1\"]\nproxy_protocol = true",
+        &[(5, "pools.c.proxy_protocol", not_yet)],
+    );
+    check_with_pools(
+        "[pools.c]\nendpoints = [\"h:1\"]\nhealth = { kind = \"grpc\" }",
+        &[(5, "pools.c.health.kind", "speaks HTTP/1.1")],
+    );
+    check_with_pools(
+        "[pools.c]\nendpoints = [\"h:1\"]\nhealth = { service = \"a\" }",
+        &[(5, "pools.c.health.service", "only for")],
     );
     check_rollout("mode = \"a/b\"", &[(7, "rollouts.r.mode", "\"aa\"")]);
     check_rollout(

@@ -93,6 +93,7 @@ fn the_schema_and_the_reader_agree_on_single_values() {
 const COMMENTED: &str = r#"
 admin.tokens = [{ name = "ci", roles = ["operate"], token_env = "A", token_file = "b", sha256 = "c" }]
 routes = [{ host = "*.example.org", pool = "original" }]
+pools.original.tls = { ca = "a", cert = "b", key = "c", server_name = "d.example" }
 [rollouts.analyzer]
 failover_after = "800ms"
 stages = [{ on_rollback = { weight = "0.2%" }, on_failure = { weight = "0.5%" } }]

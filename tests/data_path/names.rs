@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serin::shutdown::{self, Stage, Trigger, Watched};
 use serin::upstream::upkeep;
 
+use crate::support::certificates::Ca;
+use crate::support::peers::Nginx;
 use crate::support::{Client, Proxy, Upstream, reply, wait_for};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
@@ -248,4 +250,31 @@ fn a_name_that_was_never_found_is_answered_in_time() {
         (answer.status, answer.header("x-serin-error")),
         (503, Some("no_healthy_endpoint"))
     );
+}
+
+#[test]
+fn certificates_of_what_was_found_are_for_the_name_that_was_looked_up() {
+    let ca = Ca::new();
+    ca.sign("a", "DNS:app.test", 30);
+    let lines = Nginx::certificate(&ca.path("a.pem"), &ca.path("a.key"));
+    let nginx = Nginx::start("ssl", &format!("{lines}return 200 \"$ssl_server_name\";"));
+    let server = NameServer::start("127.0.0.1 app.test\n127.0.0.1 other.test\n", &[]);
+    let tls = format!("tls = {{ ca = {:?} }}", ca.path("ca.pem"));
+    for (host, expected) in [
+        ("app.test", (200, None)),
+        ("other.test", (502, Some("tls_failed"))),
+    ] {
+        let name = format!("{host}:{}", nginx.address().port());
+        let proxy = Proxy::start("", &by_name(&name, &server, &tls));
+        let _upkeep = Upkeep::of(&proxy);
+        let answer = proxy.ask(GET);
+        assert_eq!(
+            (answer.status, answer.header("x-serin-error")),
+            expected,
+            "{host}"
+        );
+        if expected.0 == 200 {
+            assert_eq!(answer.text(), host, "it is asked for by SNI");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod certificates;
 mod client;
 pub(crate) mod http2;
+pub(crate) mod http2_upstream;
+pub(crate) mod peers;
 pub(crate) mod strictness;
 pub(crate) mod upstream;
 

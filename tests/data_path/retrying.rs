@@ -237,3 +237,32 @@ fn a_post_takes_no_connection_that_was_idle_for_more_than_a_second() {
     assert_eq!(proxy.ask(POST).status, 200);
     assert_eq!(upstream.connections(), 2);
 }
+
+#[test]
+fn an_endpoint_that_takes_no_connection_costs_one_connect_timeout_and_is_left_out() {
+    // Its queue of connections is full: the kernel drops what comes.
+    let hole =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    hole.bind(&any.into()).expect("a free port");
+    hole.listen(0).expect("it listens");
+    let bound = hole.local_addr().expect("it is bound");
+    let address = bound.as_socket().expect("an address");
+    let patience = Duration::from_millis(50);
+    let _queue: Vec<_> = (0..8)
+        .map_while(|_| std::net::TcpStream::connect_timeout(&address, patience).ok())
+        .collect();
+
+    let good = Upstream::answering(reply("good"));
+    let more = "timeouts = { connect = \"200ms\" }\nejection = { consecutive = 3 }";
+    let proxy = Proxy::start("", &only(&[address, good.address()], more));
+    for _ in 0..10 {
+        let begin = clock::now();
+        // Nothing was sent, so that a POST may go elsewhere.
+        assert_eq!(proxy.ask(POST).text(), "good");
+        assert!(begin.elapsed() < Duration::from_millis(400));
+    }
+    assert_eq!(proxy.attempts("base", "first", "failed"), 3);
+    let out = proxy.live.load().pools()[0].endpoints[0].ejected.clone();
+    assert!(out.is_some(), "three in a row");
+}

@@ -500,6 +500,17 @@ pub(super) mod tests {
         let rollout = config.rollouts.values_mut().next().expect("there is one");
         rollout.failover.connect = true;
         check(&config, Floor::None);
+        let mut careless = config.clone();
+        let mut other = careless
+            .rollouts
+            .values()
+            .next()
+            .cloned()
+            .expect("there is one");
+        other.failover = Failover::default();
+        let name = RolloutName::parse("s").expect("a name");
+        careless.rollouts.insert(name, other);
+        check(&careless, Floor::Half);
         config.routes[0].target = Target::Pool(PoolName::parse("new").expect("a name"));
         check(&config, Floor::Half);
     }

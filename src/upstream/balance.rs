@@ -305,11 +305,22 @@ mod tests {
             ("d:1", 1, ""),
         ]
         .map(listed);
+        let by_zone = crate::upstream::pool::tests::listed;
         let fresh = || built(&listed, Balance::RoundRobin, "x");
         assert_eq!(counts(&fresh(), 400), [200, 200, 0, 0]);
         let half = fresh();
         half.endpoints()[0].set_drained(true);
         assert_eq!(counts(&half, 400), [0, 400, 0, 0]);
+        let third = [
+            ("a:1", 1, "x"),
+            ("b:1", 1, "x"),
+            ("c:1", 1, "x"),
+            ("d:1", 1, "y"),
+        ];
+        let third = built(&third.map(by_zone), Balance::RoundRobin, "x");
+        third.endpoints()[0].set_drained(true);
+        third.endpoints()[1].set_drained(true);
+        assert!(counts(&third, 400)[3] > 100, "a third is not enough");
         let none = fresh();
         none.endpoints()[0].set_drained(true);
         none.endpoints()[1].set_drained(true);

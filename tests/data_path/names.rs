@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serin::live::PoolView;
 use serin::shutdown::{self, Stage, Trigger, Watched};
 use serin::upstream::upkeep;
 
@@ -78,6 +79,11 @@ impl Upkeep {
     fn of(proxy: &Proxy) -> Self {
         let (trigger, shutdown) = shutdown::channel();
         let watched = upkeep::start(proxy.live.pools(), shutdown).expect("it starts");
+        wait_for("the first look-up", || {
+            let pools = proxy.live.load().pools();
+            let is_over = |pool: &PoolView| !pool.endpoints.is_empty() || pool.dns_fault.is_some();
+            pools.iter().all(is_over)
+        });
         Self {
             trigger,
             watched: Some(watched),

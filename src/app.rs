@@ -2,53 +2,65 @@
 //!
 //! Start: the lock on the state path, the listeners' addresses, the store, the gates restored and their splits in force,
 //! probes, the admin port, and only then the first connection is accepted. Stop: not ready, accept until the queue is
-//! empty, finish what was begun, then the gates, then the store.
+//! empty, finish what was begun, then the gates, then the store. `steering` is what starts and stops with the store,
+//! `ports` what is listened on, `handover` the steps of giving both to another process.
+
+mod handover;
+mod ports;
+mod steering;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::UnixStream;
+use tokio::task::{JoinHandle, LocalSet};
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
-use crate::admin::{self, Admin};
-use crate::config::{Config, Fault, Log, LogFormat, LogLevel, ServerTimeouts};
-use crate::control::{self, Control};
+use crate::admin;
+use crate::config::{self, Config, Fault, Health, Log, LogFormat, LogLevel, ServerTimeouts};
+use crate::inherited::{InheritError, Inherited};
 use crate::live::{Live, Table};
-use crate::notify;
 use crate::proxy::{self, ProxyParts, Workers};
 use crate::shutdown::{self, Stage, Trigger, Watched};
-use crate::signals;
-use crate::store::lock::{LockError, OwnerLock};
-use crate::store::{self, Store, StoreError};
+use crate::store::lock::LockError;
+use crate::takeover::{Successor, TakeError, Taking};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::tls;
-use crate::upstream::upkeep;
+use crate::upstream::health;
+use ports::Ports;
+use steering::{Ground, Locked, Steering};
 
-/// How long the store may take at the end to write what is pending: a disk that stalls longer has lost it anyway.
-const STORE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long workers may take to count what was cut at the end.
+const LAST_COUNTS: Duration = Duration::from_secs(1);
 
 /// A running serin.
 pub struct App {
-    proxy: SocketAddr,
-    admin_addr: SocketAddr,
+    ground: Ground,
+    ports: Ports,
     timeouts: ServerTimeouts,
     workers: Workers,
-    control: Control,
-    admin: Admin,
-    probes: Watched,
-    signals: Watched,
-    notices: Option<Watched>,
     certificates: Watched,
-    store: Option<Store>,
     access_log: Option<Arc<AccessLog>>,
+    /// Of workers and certificates; the rest has its own.
     trigger: Trigger,
-    _lock: Option<OwnerLock>,
+    /// `None` while another process is asked to give the state path back, and when it took over.
+    steering: Option<Steering>,
+    /// Who took over.
+    successor: Option<Successor>,
+    /// The end of the process that was taken over from.
+    predecessor: Option<JoinHandle<()>>,
 }
 
-/// The part that ended by itself.
-pub struct Ended(pub &'static str);
+/// What happens to a running serin that somebody must act upon.
+pub enum Happened {
+    /// A part ended by itself.
+    Ended(&'static str),
+    /// Another process wants to take over.
+    Asked(UnixStream),
+}
 
 /// Why serin does not start.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +70,16 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] proxy::BindError),
     #[error(transparent)]
+    Inherited(#[from] InheritError),
+    #[error(transparent)]
     Admin(#[from] admin::BindError),
     /// A rollout that is not ended was started with something that the file now says otherwise.
     #[error("the configuration differs from what a rollout was started with")]
     Pinned(Vec<Fault>),
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
+    #[error(transparent)]
+    TakeOver(#[from] TakeError),
 }
 
 /// The thread that writes the log. Dropped, it waits a moment for the lines that are still to be written.
@@ -104,12 +120,57 @@ pub fn start_logging(log: &Log) -> Logging {
     Logging { _writer: writer }
 }
 
+/// Asks one endpoint of a pool once, as its health checks do.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub async fn probe(pool: &config::Pool, health: &Health, address: &str) -> Result<(), String> {
+    LocalSet::new()
+        .run_until(health::ask(pool, health, address))
+        .await
+}
+
 impl App {
-    /// Starts everything; `path` is what a reload reads.
-    pub fn start(config: Config, path: PathBuf) -> Result<Self, StartError> {
-        let (lock, unlocked) = take_lock(&config)?;
+    /// Starts everything; `path` is what a reload reads. Sockets that are given are listened on instead of others. Within
+    /// a runtime.
+    pub fn start(config: Config, path: PathBuf, inherited: Inherited) -> Result<Self, StartError> {
+        let locked = steering::lock(&config)?;
+        let ports = Ports::open(&config, ports::given(&config, inherited)?)?;
+        Self::build(config, path, ports, locked)
+    }
+
+    /// The same in the place of the serin that owns the state path: with its sockets, and its store when it is free. With
+    /// an error that one goes on.
+    pub async fn take_over(config: Config, path: PathBuf) -> Result<Self, StartError> {
+        let mut taking = Taking::begin(&config.state.path).await?;
+        let ports = Ports::open(&config, taking.sockets())?;
+        taking.ready().await?;
+        let locked = steering::lock(&config)?;
+        let mut app = Self::build(config, path, ports, locked)?;
+        let predecessor = match taking.accepting().await {
+            Ok(predecessor) => predecessor,
+            Err(why) => {
+                app.withdraw().await;
+                return Err(why.into());
+            }
+        };
+        let (live, telemetry) = (
+            Arc::clone(&app.ground.live),
+            Arc::clone(&app.ground.telemetry),
+        );
+        let follows = async move { predecessor.follow(&live, &telemetry).await };
+        app.predecessor = Some(tokio::spawn(follows));
+        tracing::info!("took over");
+        Ok(app)
+    }
+
+    fn build(
+        config: Config,
+        path: PathBuf,
+        mut ports: Ports,
+        locked: Locked,
+    ) -> Result<Self, StartError> {
         let max_connections = proxy::max_connections(&config.server);
-        let listeners = proxy::bind(&config.server)?;
         let (trigger, shutdown) = shutdown::channel();
         let telemetry = Telemetry::new();
         telemetry.start_access_log(match config.server.log.format {
@@ -117,55 +178,22 @@ impl App {
             LogFormat::Json => Format::Json,
         });
         let live = Live::new(Table::build(&config, &Default::default(), &telemetry, None));
-
-        let (report, reports) = control::reports();
-        let opened = match unlocked {
-            None => Store::open(&store_settings(&config), report),
-            Some(why) => Err(why),
-        };
-        let store = opened.as_ref().ok().map(|(store, _)| store.clone());
-        let (sources, signals) = signals::start(&config, shutdown.clone())?;
-        let control = control::start(control::Parts {
-            config: config.clone(),
-            config_path: path,
+        let timeouts = config.server.timeouts.clone();
+        let ground = Ground {
+            booted: config.clone(),
+            config: Arc::new(config),
+            path,
             live: Arc::clone(&live),
             telemetry: Arc::clone(&telemetry),
-            store: opened,
-            reports,
-            signals: sources,
-            shutdown: shutdown.clone(),
-        })
-        .map_err(|why| match why {
-            control::StartError::Pinned(faults) => StartError::Pinned(faults),
-            control::StartError::Thread(why) => StartError::Thread(why),
-        })?;
-
-        let probes = upkeep::start(live.pools(), shutdown.clone())?;
-        let admin = admin::start(admin::Parts {
-            listen: config.admin.listen,
-            control: control.handle(),
-            telemetry: Arc::clone(&telemetry),
-            shutdown: shutdown.clone(),
-        })?;
-        let notices = store
-            .clone()
-            .map(|store| {
-                notify::start(notify::Parts {
-                    control: control.handle(),
-                    store,
-                    retention: config.state.retention,
-                    telemetry: Arc::clone(&telemetry),
-                    shutdown: shutdown.clone(),
-                })
-            })
-            .transpose()?;
+        };
+        let steering = Steering::start(&ground, ports.admin()?, locked)?;
         let certificates = {
             let live = Arc::clone(&live);
-            tls::watch(move || live.load().tls_listeners(), shutdown.clone())?
+            tls::watch(move || live.load().tls_watched(), shutdown.clone())?
         };
         let access_log = telemetry.access_log();
         let workers = proxy::start(
-            listeners,
+            ports.listeners()?,
             ProxyParts {
                 live,
                 telemetry,
@@ -174,128 +202,153 @@ impl App {
             },
         )?;
         let app = Self {
-            proxy: workers
-                .addresses()
-                .first()
-                .copied()
-                .unwrap_or_else(|| ([0, 0, 0, 0], 0).into()),
-            admin_addr: admin.local_addr(),
-            timeouts: config.server.timeouts,
+            ground,
+            ports,
+            timeouts,
             workers,
-            control,
-            admin,
-            probes,
-            signals,
-            notices,
             certificates,
-            store,
             access_log,
             trigger,
-            _lock: lock,
+            steering: Some(steering),
+            successor: None,
+            predecessor: None,
         };
-        tracing::info!(proxy = %app.proxy, admin = %app.admin_addr, "serin carries traffic");
+        tracing::info!(proxy = %app.proxy_addr(), admin = %app.admin_addr(), "serin carries traffic");
         Ok(app)
     }
 
     /// Where the first listener listens.
-    pub const fn proxy_addr(&self) -> SocketAddr {
-        self.proxy
+    pub fn proxy_addr(&self) -> SocketAddr {
+        let first = self.workers.addresses().first();
+        first.copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into())
     }
 
     pub const fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+        self.ports.admin_addr()
     }
 
     /// Reads the configuration again, as `POST /api/reload` does, and logs what became of it.
     pub async fn reload(&self) {
-        match self.control.handle().reload("SIGHUP").await {
+        let Some(steering) = &self.steering else {
+            tracing::error!("not reloaded: the state path is not ours now");
+            return;
+        };
+        match steering.handle().reload("SIGHUP").await {
             Ok(reloaded) => tracing::info!(?reloaded, "reloaded"),
             Err(why) => tracing::error!(%why, "not reloaded: the old configuration stays in force"),
         }
     }
 
-    /// Resolves when a part ends that should not: the process must end then.
-    pub async fn ended(&mut self) -> Ended {
+    /// Resolves when somebody must act. May be dropped and called again.
+    pub async fn happened(&mut self) -> Happened {
         tokio::select! {
             lost = self.workers.ended() => {
                 if let Err(lost) = lost {
                     tracing::error!(%lost, "a worker is gone");
                 }
-                Ended("workers")
+                Happened::Ended("workers")
             }
-            () = self.control.ended() => Ended("control"),
-            () = self.admin.ended() => Ended("admin"),
-            () = self.probes.ended() => Ended("probes"),
-            () = self.signals.ended() => Ended("signals"),
-            () = ended(&mut self.notices) => Ended("notices"),
-            () = self.certificates.ended() => Ended("certificates"),
+            happened = steering::happened(&mut self.steering, &self.ground, &self.ports) => happened,
+            () = self.certificates.ended() => Happened::Ended("certificates"),
+        }
+    }
+
+    /// Gives our place to the process that asks, step by step. False: it did not take it, and we go on.
+    pub async fn hand_over(&mut self, asking: UnixStream) -> bool {
+        match handover::hand_over(&mut self.steering, &mut self.ground, &self.ports, asking).await {
+            Ok(successor) => {
+                tracing::info!("another serin took over");
+                self.successor = Some(successor);
+                true
+            }
+            Err(why) => {
+                tracing::warn!(%why, "nobody took over: this serin goes on");
+                false
+            }
         }
     }
 
     /// Drains and stops everything, in at most `drain_delay` + `drain` and a moment for the disk.
     pub async fn stop(mut self) {
-        self.trigger.advance(Stage::Leaving);
-        tokio::time::sleep(self.timeouts.drain_delay).await;
-        self.trigger.advance(Stage::Draining);
-        if tokio::time::timeout(self.timeouts.drain, self.workers.ended())
-            .await
-            .is_err()
-        {
-            tracing::warn!(after = ?self.timeouts.drain, "not everything was finished in time: the rest is cut");
+        if self.successor.is_none() {
+            self.advance(Stage::Leaving);
+            tokio::time::sleep(self.timeouts.drain_delay).await;
         }
-        self.trigger.advance(Stage::Stopped);
+        // The sockets close with those of the workers, unless somebody took them over.
+        self.ports.close();
+        self.advance(Stage::Draining);
+        self.drain().await;
+        self.advance(Stage::Stopped);
+        if let Some(successor) = self.successor.take() {
+            let counted = tokio::time::timeout(LAST_COUNTS, self.workers.ended()).await;
+            if !matches!(counted, Ok(Ok(()))) {
+                tracing::warn!("what was cut is not counted");
+            }
+            successor.farewell(&self.ground.telemetry).await;
+        }
         self.join();
     }
 
+    /// Until everything is finished, or for `drain`.
+    async fn drain(&mut self) {
+        let Self {
+            workers,
+            successor,
+            predecessor,
+            ground,
+            ..
+        } = self;
+        let taken_over = successor.is_some();
+        let finished = async {
+            // What is wrong with a worker now is told by what it cuts.
+            let _drained = workers.ended().await.is_ok();
+            // Its counts pass through here.
+            if let Some(predecessor) = predecessor.take_if(|_| taken_over) {
+                let _finished = predecessor.await.is_ok();
+            }
+        };
+        let follow = async {
+            match successor {
+                Some(successor) => successor.follow(&ground.live, &ground.telemetry).await,
+                None => std::future::pending().await,
+            }
+        };
+        let drained = async {
+            tokio::select! {
+                () = finished => {}
+                never = follow => match never {},
+            }
+        };
+        let limit = self.timeouts.drain;
+        if tokio::time::timeout(limit, drained).await.is_err() {
+            tracing::warn!(after = ?limit, "not everything was finished in time: the rest is cut");
+        }
+    }
+
+    /// Gives back what was not ours yet, and finishes what was accepted meanwhile.
+    async fn withdraw(mut self) {
+        if let Some(steering) = self.steering.take() {
+            steering.stop();
+        }
+        self.stop().await;
+    }
+
+    fn advance(&self, stage: Stage) {
+        self.trigger.advance(stage);
+        if let Some(steering) = &self.steering {
+            steering.advance(stage);
+        }
+    }
+
     fn join(self) {
-        let calm = [
-            self.admin.join(),
-            self.probes.join(),
-            self.signals.join(),
-            self.certificates.join(),
-            self.control.join(),
-            self.notices.is_none_or(Watched::join),
-        ];
-        if let Some(store) = self.store {
-            store.close(STORE_PATIENCE);
+        if let Some(steering) = self.steering {
+            steering.stop();
+        }
+        if !self.certificates.join() {
+            tracing::warn!("a thread panicked on the way out");
         }
         if let Some(log) = self.access_log {
             log.stop();
         }
-        if calm.contains(&false) {
-            tracing::warn!("a thread panicked on the way out");
-        }
-    }
-}
-
-/// The end of a part that may not be there.
-async fn ended(part: &mut Option<Watched>) {
-    match part {
-        Some(part) => part.ended().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The lock on the state path. Where the file system does not let us lock, it does not let us write either: then there
-/// is no owner to be had, and the store is not opened.
-fn take_lock(config: &Config) -> Result<(Option<OwnerLock>, Option<StoreError>), StartError> {
-    match OwnerLock::take(&config.state.path) {
-        Ok(lock) => Ok((Some(lock), None)),
-        Err(held @ LockError::Held { .. }) => Err(StartError::Held(held)),
-        Err(unusable @ LockError::Unusable { .. }) => {
-            let why = StoreError::Open {
-                path: config.state.path.clone(),
-                why: unusable.to_string(),
-            };
-            Ok((None, Some(why)))
-        }
-    }
-}
-
-fn store_settings(config: &Config) -> store::Settings {
-    store::Settings {
-        path: config.state.path.clone(),
-        deployment_logs: config.state.deployment_logs.clone(),
-        retention: config.state.retention,
     }
 }

@@ -7,6 +7,9 @@
 //! | [`rollout`] | what a rollout is and how it is decided: pure | reads a clock, a socket, a file |
 //! | [`clock`], [`shutdown`] | time; the way out | |
 //! | [`calendar`] | moments and time zones as people write them | reads a clock |
+//! | [`proxy_protocol`] | PROXY headers, from bytes to values and back | touches a socket |
+//! | [`inherited`] | listening sockets that serin was given | listens |
+//! | [`wire`] | a socket, or TLS over it, as bytes | speaks a protocol |
 //! | [`tls`] | certificates, from files to what a handshake uses | touches a connection |
 //! | [`config`] | proxy.toml, every fault at once | |
 //! | [`records`] | the published JSON forms | reads or writes a file |
@@ -21,6 +24,7 @@
 //! | [`hooks`] | programs and calls around a step | knows what they lead to |
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
+//! | [`takeover`] | one process takes the place of another | starts or stops a part |
 //! | [`report`] | records as text | computes what is not in them |
 //! | [`simulate`] | a plan under a virtual clock, and recorded rollouts again | decides |
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
@@ -37,10 +41,12 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod hooks;
+pub mod inherited;
 pub mod live;
 pub mod notify;
 pub mod outbound;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod records;
 pub mod report;
 pub mod rollout;
@@ -49,6 +55,8 @@ pub mod signals;
 pub mod simulate;
 pub mod store;
 pub mod stub;
+pub mod takeover;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod wire;

@@ -4,8 +4,6 @@
 //! names in `SSL_CERT_FILE`, where authorities of one's own belong. Each call has a connection of its own and is made
 //! once: who may repeat it is the caller's to know. What goes wrong is told without the URL, which may be a secret.
 
-use std::ffi::OsString;
-use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,14 +15,12 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::tls::roots;
 
 /// What is read of an answer that is kept to be shown: enough to see what was said.
 pub const ANSWER_LIMIT: usize = 16 << 10;
-/// Names a PEM file of authorities to trust, as other programs do it.
-const AUTHORITIES: &str = "SSL_CERT_FILE";
 
 /// Makes calls. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -67,7 +63,7 @@ impl Client {
     /// With the authorities that the environment names. A file of them that cannot be read is told, and calls go on
     /// with the others: whoever needs it learns so from the calls.
     pub fn new() -> Self {
-        Self::trusting(authorities(std::env::var_os(AUTHORITIES)))
+        Self::trusting(roots::public())
     }
 
     fn trusting(roots: RootCertStore) -> Self {
@@ -138,32 +134,6 @@ impl Default for Client {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The roots that browsers ship, and those in a file of one's own.
-fn authorities(file: Option<OsString>) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    let Some(file) = file.filter(|file| !file.is_empty()) else {
-        return roots;
-    };
-    let file = Path::new(&file);
-    match own_authorities(file) {
-        Ok(own) => {
-            // What is no authority is left out, as everywhere: such files are often collections.
-            roots.add_parsable_certificates(own);
-        }
-        Err(why) => {
-            tracing::error!(file = %file.display(), %why, "the file in {AUTHORITIES} cannot be read");
-        }
-    }
-    roots
-}
-
-fn own_authorities(
-    file: &Path,
-) -> Result<Vec<CertificateDer<'static>>, rustls::pki_types::pem::Error> {
-    CertificateDer::pem_file_iter(file)?.collect()
 }
 
 fn unanswered(error: &legacy::Error) -> CallError {

@@ -17,10 +17,12 @@ use serin::admin::{self, Admin, BindError};
 use serin::config;
 use serin::control::{self, Control};
 use serin::live::{Live, Table};
+use serin::rollout::name::RolloutName;
+use serin::rollout::time::WallTime;
 use serin::shutdown::{self, Stage, Trigger};
 use serin::signals;
 use serin::store::{Settings, Store};
-use serin::telemetry::Telemetry;
+use serin::telemetry::{MirrorDifference, MirrorSample, Mirrored, Telemetry};
 
 const FILE: &str = r#"
 [pools.original]
@@ -53,6 +55,7 @@ struct House {
     control: Option<Control>,
     store: Store,
     stop: Trigger,
+    telemetry: Arc<Telemetry>,
     file: PathBuf,
     address: SocketAddr,
     _directory: tempfile::TempDir,
@@ -90,6 +93,7 @@ impl House {
         let (sources, _) = signals::start(&config, shutdown.clone()).expect("a thread");
         let control = control::start(control::Parts {
             signals: sources,
+            booted: config.clone(),
             config,
             config_path: file.clone(),
             live,
@@ -101,18 +105,19 @@ impl House {
         .expect("it starts");
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let parts = admin::Parts {
-            listen,
+            listener: admin::bind(listen).expect("a free port"),
             control: control.handle(),
-            telemetry,
+            telemetry: Arc::clone(&telemetry),
             shutdown,
         };
-        let admin = admin::start(parts).expect("a free port");
+        let admin = admin::start(parts).expect("it starts");
         let address = admin.local_addr();
         Self {
             admin: Some(admin),
             control: Some(control),
             store,
             stop,
+            telemetry,
             file,
             address,
             _directory: directory,
@@ -614,6 +619,8 @@ fn every_refusal_is_a_problem_document() {
         ("DELETE", "/api/rollouts/analyzer/freeze", "", 409),
         ("PUT", "/api/rollouts/analyzer/segments/eu", "", 422),
         ("GET", "/api/rollouts/analyzer/samples?step=1ms", "", 422),
+        ("GET", "/api/rollouts/analyzer/mirror?last=1", "", 422),
+        ("GET", "/api/rollouts/other/mirror", "", 404),
         ("GET", "/api/rollouts/analyzer/samples?from=noon", "", 422),
         (
             "GET",
@@ -879,6 +886,64 @@ fn a_segments_ceiling_is_set_shown_obeyed_and_lifted() {
 }
 
 #[test]
+fn what_a_mirror_found_is_shown() {
+    let path = "/api/rollouts/analyzer/mirror";
+    let none = House::new().get(path).json();
+    assert_eq!(
+        (&none["share"], &none["differences"]),
+        (&json!(0.0), &json!([]))
+    );
+    let house = House::of(&FILE.replace(
+        "salt = ",
+        "mirror = { share = \"5%\", compare = {} }\nsalt = ",
+    ));
+    let name = RolloutName::parse("analyzer").expect("a name");
+    let meter = house.telemetry.mirror(&name);
+    let mut ticket = meter.begin(2).expect("there is room");
+    ticket.set(Mirrored::Different);
+    drop(ticket);
+    let under_way = meter.begin(2);
+    for result in [Mirrored::Same, Mirrored::Same, Mirrored::TooLarge] {
+        meter.count(result);
+    }
+    for nth in 1..=2 {
+        let sample = MirrorSample {
+            at: WallTime::from_unix_millis(1_762_005_600_000),
+            method: "GET".to_owned(),
+            path: format!("/{nth}"),
+            request_id: None,
+            endpoint: "127.0.0.1:9201".to_owned(),
+            differences: vec![MirrorDifference {
+                what: "status".to_owned(),
+                baseline: "200".to_owned(),
+                canary: "404".to_owned(),
+            }],
+        };
+        meter.keep(sample, 20);
+    }
+    let shown = house.get(path).json();
+    let difference = |path: &str| {
+        json!({
+            "at": "2025-11-01T14:00:00.000Z", "method": "GET", "path": path, "request_id": null,
+            "endpoint": "127.0.0.1:9201",
+            "differences": [{ "what": "status", "baseline": "200", "canary": "404" }],
+        })
+    };
+    assert_eq!(
+        shown,
+        json!({
+            "rollout": "analyzer", "share": 0.05, "in_flight": 1,
+            "counts": { "answered": 0, "same": 2, "different": 1, "failed": 0, "dropped": 0, "too_large": 1 },
+            "differences": [difference("/2"), difference("/1")],
+        })
+    );
+    drop(under_way);
+    let metrics = house.get("/metrics").body;
+    let line = "serin_mirror_total{rollout=\"analyzer\",result=\"same\"} 2";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+#[test]
 fn incidents_open_and_close() {
     let house = House::new();
     house.act("start");
@@ -1040,15 +1105,7 @@ fn ready_ends_before_alive_does() {
 #[test]
 fn a_port_in_use_is_named() {
     let house = House::new();
-    let control = house.control.as_ref().expect("it runs").handle();
-    let (_stop, shutdown) = shutdown::channel();
-    let parts = admin::Parts {
-        listen: house.address,
-        control,
-        telemetry: Telemetry::new(),
-        shutdown,
-    };
-    let refused = admin::start(parts).expect_err("somebody listens there");
+    let refused = admin::bind(house.address).expect_err("somebody listens there");
     assert!(matches!(refused, BindError::Bind { .. }));
     assert!(
         refused.to_string().contains(&house.address.to_string()),
@@ -1063,7 +1120,7 @@ fn without_tokens_the_port_is_not_opened_to_others() {
     let (_stop, shutdown) = shutdown::channel();
     let listen = SocketAddr::from(([0, 0, 0, 0], 0));
     let refused = admin::start(admin::Parts {
-        listen,
+        listener: admin::bind(listen).expect("a free port"),
         control,
         telemetry: Telemetry::new(),
         shutdown,

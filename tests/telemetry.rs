@@ -11,9 +11,12 @@ use rand::{RngExt, SeedableRng};
 
 use serin::rollout::assign::{LearnerHash, Salt};
 use serin::rollout::evidence::{Assigned, place_of};
+use serin::rollout::learners::LearnerSketch;
 use serin::rollout::name::{Arm, PoolName, RolloutName};
 use serin::rollout::segments::OTHER_SEGMENT;
-use serin::rollout::slot::{Cell, Class, LATENCY_EDGES, MAX_FAILING_LEARNERS, Outcome, Slot};
+use serin::rollout::slot::{
+    Cell, CellKey, Class, LATENCY_EDGES, MAX_FAILING_LEARNERS, Outcome, Slot,
+};
 use serin::rollout::time::Timestamp;
 use serin::telemetry::prometheus::Exposition;
 use serin::telemetry::{
@@ -184,7 +187,7 @@ fn what_is_longer_than_the_longest_latency_counts_as_the_longest() {
     bench.record(Class::Failed, Some(Duration::MAX), None);
     bench.record(Class::Ok, us(1), None);
     let latency = bench.canary().latency;
-    let longest = latency.max() as f64;
+    let longest = latency.percentile_us(1_000).expect("there are latencies") as f64;
     assert!((longest / 120e6 - 1.0).abs() < 0.01, "{longest}");
     assert_eq!(latency.len(), 2);
 }
@@ -994,4 +997,38 @@ fn beyond_the_bound_learners_are_left_out_whichever_way_they_fare() {
     let of = |arm| sights.iter().filter(|sight| sight.arm == arm).count();
     assert_eq!((of(Arm::Canary), of(Arm::Baseline)), (16_384, 1));
     assert_eq!(sights.iter().filter(|sight| sight.error).count(), 1);
+}
+
+#[test]
+fn what_a_replaced_process_counted_is_in_the_next_drain_once_and_apart() {
+    let bench = Bench::new(&[], 4);
+    bench.record(Class::Ok, us(5_000), None);
+    let key = CellKey {
+        epoch: 1,
+        arm: Arm::Canary,
+        segment: Some("school".into()),
+    };
+    let cell = Cell {
+        counted: 3,
+        errors: 1,
+        ..Cell::default()
+    };
+    let mut learners = LearnerSketch::new();
+    learners.insert(LearnerHash::from_raw(1 << 40));
+    for _ in 0..2 {
+        let name = rollout_name("analyzer");
+        bench.telemetry.absorb(name.clone(), key.clone(), &cell);
+        bench
+            .telemetry
+            .absorb_learners(name, Arm::Canary, &learners);
+        let unknown = rollout_name("another");
+        bench.telemetry.absorb(unknown, key.clone(), &cell);
+    }
+    let drained = bench.drain();
+    assert_eq!(drained.slot.arm(Arm::Canary).counted, 1);
+    let handed = drained.handed.arm(Arm::Canary);
+    assert_eq!((handed.counted, handed.errors), (6, 2));
+    assert_eq!(drained.handed.cells.keys().collect::<Vec<_>>(), [&key]);
+    assert_eq!(drained.learners[Arm::Canary.index()], learners);
+    assert!(bench.drain().handed.cells.is_empty());
 }

@@ -241,6 +241,7 @@ mod tests {
             sha256: Sha256::digest(format!("secret-{name}")).into(),
         };
         Admin {
+            tls: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 9901)),
             hosts: vec!["serin.example.org".to_owned()],
             open_metrics: false,

@@ -10,6 +10,7 @@
 //! | `approvals`, `freeze` | `POST …/approve` `reject`, `PUT` `DELETE …/freeze` |
 //! | `incidents`, `pins` | `POST` `DELETE …/incidents`, `PUT` `DELETE …/pins/ID` |
 //! | `events`, `report` | `GET …/events` as JSON or stream, `GET …/report` |
+//! | `mirror` | `GET …/mirror` |
 //! | `signals` | `POST /api/signals` `/api/outcomes` |
 //! | `assign`, `pools`, `reload` | `GET /api/assign`, `GET /api/pools`, `POST …/drain` `undrain`, `POST /api/reload` |
 //! | `page` | `GET /`, `GET /api/openapi.json`, and what is not in this version |
@@ -26,6 +27,7 @@ mod guard;
 mod health;
 mod incidents;
 mod metrics;
+mod mirror;
 mod page;
 mod pins;
 mod pools;
@@ -42,4 +44,4 @@ mod signals;
 mod weights;
 pub mod wire;
 
-pub use server::{Admin, BindError, Parts, start};
+pub use server::{Admin, BindError, Parts, bind, permit, start};

@@ -10,8 +10,8 @@ use axum::routing::{MethodFilter, on};
 
 use super::problem::Problem;
 use super::{
-    approvals, assign, events, freeze, guard, health, incidents, metrics, page, pins, pools,
-    rehearsals, reload, report, rollouts, samples, segments, signals, weights,
+    approvals, assign, events, freeze, guard, health, incidents, metrics, mirror, page, pins,
+    pools, rehearsals, reload, report, rollouts, samples, segments, signals, weights,
 };
 use crate::control::{Handle, Said, Verb};
 use crate::shutdown::Shutdown;
@@ -128,6 +128,7 @@ pub(super) fn all() -> Routes {
             "/api/rollouts/{rollout}/samples",
             samples::show,
         )
+        .on(Method::GET, "/api/rollouts/{rollout}/mirror", mirror::show)
         .on(Method::GET, "/api/assign", assign::show)
         .on(Method::GET, "/api/pools", pools::show)
         .on(

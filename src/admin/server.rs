@@ -1,4 +1,4 @@
-//! The listener of the admin port, and its connections, on one thread with a runtime of its own.
+//! The listener of the admin port, and its connections, in the clear or over TLS, on one thread with a runtime of its own.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -8,18 +8,22 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::routes::{self, App};
+use crate::config;
 use crate::control::Handle;
 use crate::shutdown::{Shutdown, Stage, Watched};
 use crate::telemetry::Telemetry;
 
 /// Connections at once; more wait in the kernel's queue. Operators, scrapers and event streams are few.
 const CONNECTIONS: usize = 512;
-/// How long a head may take, and how long a connection may idle between two requests.
+/// How long a handshake and a head may take, and how long a connection may idle between two requests.
 const HEAD_LIMIT: Duration = Duration::from_secs(30);
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -28,7 +32,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the admin port is made of.
 pub struct Parts {
-    pub listen: SocketAddr,
+    /// What `bind` gave, or what was inherited from a process that is replaced.
+    pub listener: StdListener,
     pub control: Handle,
     pub telemetry: Arc<Telemetry>,
     pub shutdown: Shutdown,
@@ -55,31 +60,42 @@ pub enum BindError {
     Thread(#[from] std::io::Error),
 }
 
-/// Binds the port, for nobody else, and serves it until shutdown reaches `Stopped`.
+/// Binds the port, for nobody else.
+pub fn bind(address: SocketAddr) -> Result<StdListener, BindError> {
+    let bound = StdListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|why| BindError::Bind { address, why })
+}
+
+/// Whether the port may be served at an address: beyond loopback only to who shows a token.
+pub fn permit(address: SocketAddr, settings: &config::Admin) -> Result<(), BindError> {
+    if address.ip().is_loopback() || !settings.tokens.is_empty() {
+        Ok(())
+    } else {
+        Err(BindError::NoTokens(address))
+    }
+}
+
+/// Serves the port until shutdown reaches `Stopped`.
 pub fn start(parts: Parts) -> Result<Admin, BindError> {
     let Parts {
-        listen,
+        listener,
         control,
         telemetry,
         shutdown,
     } = parts;
-    if !listen.ip().is_loopback() {
-        if control.admin().tokens.is_empty() {
-            return Err(BindError::NoTokens(listen));
-        }
-        tracing::warn!(address = %listen, "the admin port is served without TLS: tokens pass in the clear");
+    let address = listener.local_addr()?;
+    permit(address, &control.admin())?;
+    if !address.ip().is_loopback() && control.admin_tls().is_none() {
+        tracing::warn!(%address, "the admin port is served without TLS: tokens pass in the clear");
     }
-    let bind = |why| BindError::Bind {
-        address: listen,
-        why,
-    };
-    let listener = StdListener::bind(listen).map_err(bind)?;
-    listener.set_nonblocking(true).map_err(bind)?;
-    let address = listener.local_addr().map_err(bind)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    let door = control.clone();
     let router = routes::all().into_service(App {
         control,
         telemetry,
@@ -88,7 +104,7 @@ pub fn start(parts: Parts) -> Result<Admin, BindError> {
     let thread = Watched::spawn("admin", move || {
         let served = runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
-            serve(listener, router, shutdown).await;
+            serve(listener, door, router, shutdown).await;
             Ok::<(), std::io::Error>(())
         });
         if let Err(error) = served {
@@ -116,7 +132,7 @@ impl Admin {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
+async fn serve(listener: TcpListener, control: Handle, router: Router, mut shutdown: Shutdown) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -133,9 +149,13 @@ async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), shutdown.clone());
+                let tls = control.admin_tls();
+                let (router, shutdown) = (router.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    connection.await;
+                    match tls {
+                        None => connection(stream, router, shutdown).await,
+                        Some(tls) => secured(stream, tls, router, shutdown).await,
+                    }
                     drop(place);
                 });
             }
@@ -152,7 +172,19 @@ async fn serve(listener: TcpListener, router: Router, mut shutdown: Shutdown) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, mut shutdown: Shutdown) {
+async fn secured(stream: TcpStream, tls: Arc<ServerConfig>, router: Router, shutdown: Shutdown) {
+    let handshake = TlsAcceptor::from(tls).accept(stream);
+    match tokio::time::timeout(HEAD_LIMIT, handshake).await {
+        Ok(Ok(stream)) => connection(stream, router, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%error, "no TLS with a client of the admin port"),
+        Err(_) => tracing::debug!("no TLS with a client of the admin port in time"),
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, mut shutdown: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let service = TowerToHyperService::new(router);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

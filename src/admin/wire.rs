@@ -2,6 +2,7 @@
 //!
 //! Shared with the command line. Bodies refuse what they do not know, so that a typing error changes nothing.
 
+pub mod mirror;
 pub mod outside;
 
 use std::fmt;

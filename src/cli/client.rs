@@ -1,6 +1,6 @@
 //! The command line's side of the admin port: one small HTTP client, and how its answers become exit codes.
 //!
-//! Knows URLs, the token and problem documents; knows nothing of what the resources mean.
+//! Knows URLs, the token, problem documents and, by `https`, whom to believe; knows nothing of what the resources mean.
 
 use std::time::Duration;
 
@@ -12,7 +12,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use super::secure::{Secure, SecureError, Trust};
 
 /// Where the admin port is looked for when nothing is said.
 pub(super) const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
@@ -39,6 +42,8 @@ pub(super) enum ClientError {
     Url { url: String, why: &'static str },
     #[error("the token in SERIN_TOKEN cannot be sent in a header")]
     Token,
+    #[error("{0}")]
+    Tls(#[from] SecureError),
     #[error(
         "no answer from {authority}: {why} (is serin running? --admin or SERIN_ADMIN names its admin port)"
     )]
@@ -54,41 +59,51 @@ pub(super) enum ClientError {
 pub(super) struct Client {
     authority: String,
     token: Option<HeaderValue>,
+    /// Where the URL begins with https.
+    secure: Option<Secure>,
 }
 
 impl Client {
-    /// From the arguments and the environment (`SERIN_ADMIN`, `SERIN_TOKEN`).
+    /// From the arguments and the environment (`SERIN_ADMIN`, `SERIN_TOKEN`, and what `Trust` reads).
     pub(super) fn from_args(args: &ClientArgs) -> Result<Self, ClientError> {
         let url = args
             .admin
             .clone()
             .or_else(|| std::env::var("SERIN_ADMIN").ok())
             .unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
-        Self::new(&url, std::env::var("SERIN_TOKEN").ok().as_deref())
+        let token = std::env::var("SERIN_TOKEN").ok();
+        Self::new(&url, token.as_deref(), &Trust::from_env())
     }
 
-    pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+    pub(super) fn new(url: &str, token: Option<&str>, trust: &Trust) -> Result<Self, ClientError> {
         let fault = |why| ClientError::Url {
             url: url.to_owned(),
             why,
         };
         let parsed: Uri = url.parse().map_err(|_| fault("it cannot be read"))?;
-        if parsed.scheme_str() != Some("http") {
-            return Err(fault(
-                "it must begin with http:// (TLS is not in this version)",
-            ));
-        }
+        let default_port = match parsed.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            Some(_) | None => return Err(fault("it must begin with http:// or https://")),
+        };
         if !matches!(parsed.path(), "" | "/") {
             return Err(fault("it must not have a path"));
         }
         let host = parsed.host().ok_or_else(|| fault("it has no host"))?;
-        let authority = format!("{host}:{}", parsed.port_u16().unwrap_or(80));
+        let authority = format!("{host}:{}", parsed.port_u16().unwrap_or(default_port));
+        let secure = (default_port == 443)
+            .then(|| Secure::new(host, trust))
+            .transpose()?;
         let token = token
             .map(|token| {
                 HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ClientError::Token)
             })
             .transpose()?;
-        Ok(Self { authority, token })
+        Ok(Self {
+            authority,
+            token,
+            secure,
+        })
     }
 
     /// Fetches a JSON document.
@@ -181,6 +196,24 @@ impl Client {
         let stream = TcpStream::connect(&self.authority)
             .await
             .map_err(|why| self.unreachable(why.to_string()))?;
+        match &self.secure {
+            None => self.send_over(stream, request).await,
+            Some(secure) => {
+                let shaken = secure.shake_hands(stream).await;
+                let stream = shaken.map_err(|why| self.unreachable(why.to_string()))?;
+                self.send_over(stream, request).await
+            }
+        }
+    }
+
+    async fn send_over<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ClientError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|why| self.unreachable(why.to_string()))?;
@@ -245,20 +278,26 @@ mod tests {
             ("http://127.0.0.1:9901", "127.0.0.1:9901"),
             ("http://localhost/", "localhost:80"),
             ("http://[::1]:9901", "[::1]:9901"),
+            ("https://serin.example", "serin.example:443"),
+            ("https://[::1]:9901/", "[::1]:9901"),
         ] {
-            assert_eq!(Client::new(url, None).expect(url).authority, authority);
+            let client = Client::new(url, None, &Trust::default()).expect(url);
+            assert_eq!(client.authority, authority);
+            assert_eq!(client.secure.is_some(), url.starts_with("https"));
         }
         for url in [
             "",
             "127.0.0.1:9901",
-            "https://x:1",
+            "https://x:1/path",
+            "https://a..b",
             "http://",
             "http://x/path",
             "ftp://x",
         ] {
-            assert!(Client::new(url, None).is_err(), "{url:?} was taken");
+            let taken = Client::new(url, None, &Trust::default());
+            assert!(taken.is_err(), "{url:?} was taken");
         }
-        assert!(Client::new("http://x", Some("a\nb")).is_err());
+        assert!(Client::new("http://x", Some("a\nb"), &Trust::default()).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod rehearse;
 pub mod replay;
 mod report;
 mod run;
+mod secure;
 mod simulate;
 mod status;
 mod wait;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use http::{Method, Uri};
+use http::Uri;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::client::{Client, ClientArgs};
+use crate::app;
 use crate::clock;
 use crate::config::{self, Config, State};
 use crate::notify::message;
@@ -84,7 +85,7 @@ async fn go_through(file: &Path, client: &Client) -> Checklist {
             };
             list.add("config", &file.display().to_string(), Ok(counted));
             let calls = outbound::Client::new();
-            list.endpoints(&config, &calls).await;
+            list.endpoints(&config).await;
             list.hooks(&config).await;
             list.channels(&config, &calls).await;
             list.state(&config.state);
@@ -128,7 +129,7 @@ impl Checklist {
         });
     }
 
-    async fn endpoints(&mut self, config: &Config, calls: &outbound::Client) {
+    async fn endpoints(&mut self, config: &Config) {
         for (name, pool) in &config.pools {
             let Some(health) = &pool.health else {
                 self.skip("health", name.as_str(), "the pool has no health checks");
@@ -142,8 +143,8 @@ impl Checklist {
                 );
             }
             for endpoint in pool.addresses() {
-                let url = format!("http://{endpoint}{}", health.path);
-                let found = answers(calls, Method::GET, &url, health.timeout).await;
+                let found = app::probe(pool, health, &endpoint).await;
+                let found = found.map(|()| "healthy".to_owned());
                 self.add("health", &format!("{name} {endpoint}"), found);
             }
         }
@@ -241,26 +242,6 @@ impl Checklist {
         }
         text
     }
-}
-
-async fn answers(
-    calls: &outbound::Client,
-    method: Method,
-    url: &str,
-    timeout: Duration,
-) -> Result<String, String> {
-    let url: Uri = url
-        .parse()
-        .map_err(|_| "its URL cannot be read".to_owned())?;
-    let call = Call {
-        method,
-        url,
-        headers: Vec::new(),
-        body: Default::default(),
-        timeout,
-        limit: outbound::ANSWER_LIMIT,
-    };
-    made(calls, call).await
 }
 
 async fn made(calls: &outbound::Client, call: Call) -> Result<String, String> {

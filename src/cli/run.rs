@@ -1,4 +1,4 @@
-//! `run`: the proxy in the foreground, until a signal or a fault ends it.
+//! `run`: the proxy in the foreground, until a signal or a fault ends it, or another one takes over.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,24 +6,22 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::EXIT_USAGE;
-use crate::app::{self, App, Ended, StartError};
+use crate::app::{self, App, Happened, StartError};
 use crate::config;
+use crate::inherited::Inherited;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "proxy.toml")]
     pub(super) config: PathBuf,
-    /// Replace a running serin without losing a connection (not in this version)
+    /// Take the place of the serin that runs on the same state path, without losing a request; fails if there is none
     #[arg(long)]
     pub(super) takeover: bool,
 }
 
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    if args.takeover {
-        eprintln!("serin: --takeover is not in this version");
-        return Ok(ExitCode::from(EXIT_USAGE));
-    }
+    let inherited = Inherited::from_env()?;
     let config = match config::load(&args.config) {
         Ok(config) => config,
         Err(faults) => {
@@ -32,18 +30,31 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let _logging = app::start_logging(&config.server.log);
-    let app = match App::start(config, args.config.clone()) {
-        Ok(app) => app,
-        Err(StartError::Pinned(faults)) => {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
-            return Ok(ExitCode::from(EXIT_USAGE));
+    super::block_on(async {
+        let path = args.config.clone();
+        let started = if args.takeover {
+            if !inherited.is_empty() {
+                tracing::warn!(
+                    "the sockets that were passed are left: those of the serin that is replaced are taken"
+                );
+            }
+            App::take_over(config, path).await
+        } else {
+            App::start(config, path, inherited)
+        };
+        match started {
+            Ok(app) => serve(app).await,
+            Err(StartError::Pinned(faults)) => {
+                faults.iter().for_each(|fault| eprintln!("{fault}"));
+                Ok(ExitCode::from(EXIT_USAGE))
+            }
+            Err(why) => Err(why.into()),
         }
-        Err(why) => return Err(why.into()),
-    };
-    super::block_on(serve(app))
+    })
 }
 
-/// Until SIGTERM or SIGINT (drain), or until a part of serin ends by itself (exit 1). SIGHUP reloads.
+/// Until SIGTERM or SIGINT (drain), until another process has taken over (drain as well), or until a part of serin ends by
+/// itself (exit 1). SIGHUP reloads.
 async fn serve(mut app: App) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -53,9 +64,14 @@ async fn serve(mut app: App) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => app.reload().await,
-            Ended(part) = app.ended() => {
-                tracing::error!(part, "a part of serin ended unexpectedly; traffic cannot be carried safely without it");
-                return Ok(ExitCode::FAILURE);
+            happened = app.happened() => match happened {
+                Happened::Asked(asking) => if app.hand_over(asking).await {
+                    break;
+                },
+                Happened::Ended(part) => {
+                    tracing::error!(part, "a part of serin ended unexpectedly; traffic cannot be carried safely without it");
+                    return Ok(ExitCode::FAILURE);
+                }
             }
         }
     }

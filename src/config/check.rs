@@ -17,6 +17,7 @@ use super::{
 };
 use super::{listeners, notify, overload, people, pools, raw, rollouts, routes, tokens};
 use crate::rollout::name::{PoolName, RolloutName};
+use crate::tls;
 
 /// Checks a whole file. What it answers is only to be used where no fault was added.
 pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Option<Config> {
@@ -73,10 +74,12 @@ pub(super) fn usize_of<const MIN: u64, const MAX: u64>(count: Count<MIN, MAX>) -
 }
 
 fn server(raw: &raw::Server, faults: &mut Faults) -> Server {
-    let (listen, tls) = listeners::check(raw, faults);
+    let tls = listeners::check(raw, faults);
+    let introduced = raw.listen.iter().filter(|listen| listen.proxy_protocol);
     Server {
-        listen,
+        listen: raw.listen.iter().map(|listen| listen.address).collect(),
         tls,
+        proxy_protocol: introduced.map(|listen| listen.address).collect(),
         workers: workers(raw.workers),
         trusted: raw.trusted.clone(),
         max_connections: usize_of(raw.max_connections),
@@ -130,8 +133,10 @@ fn admin(raw: &raw::Admin, env: Env<'_>, faults: &mut Faults) -> Admin {
         );
         faults.add("admin.listen", open);
     }
+    let secured = raw.tls.as_ref();
     Admin {
         listen: raw.listen,
+        tls: secured.and_then(|typed| listeners::load(typed, tls::HTTP1, "admin.tls", faults)),
         hosts: raw
             .hosts
             .iter()

@@ -211,6 +211,15 @@ pub(super) const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// A program that failed is not run again unasked.
 pub(super) const HOOK_RETRIES: u64 = 0;
 
+/// Larger bodies are rare among what is worth comparing, and each copy is kept in memory.
+pub(super) const MIRROR_BODY: u64 = 64 * KIB;
+/// With bodies of the default size, some 12 MiB at most.
+pub(super) const MIRROR_IN_FLIGHT: u64 = 64;
+/// As long as an analyzer may compute.
+pub(super) const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
+/// As many as fit on a screen.
+pub(super) const MIRROR_SAMPLES: u64 = 20;
+
 /// `NOTIFY_EVENTS` as words.
 pub(super) fn notify_events() -> Vec<EventWord> {
     NOTIFY_EVENTS

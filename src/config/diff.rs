@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use super::amount::format_size;
 use super::{
-    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, LearnerSource, Pool, Rollout,
-    Route, Server, Signal, Target, Token,
+    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, Health, HealthKind, LearnerSource,
+    Mirror, Pool, Rollout, Route, Server, Signal, Target, Token,
 };
+use crate::proxy_protocol::Version;
 use crate::rollout::name::RolloutName;
 use crate::rollout::time::format_duration;
+use crate::tls::Loaded;
 
 /// The difference of two configurations, in words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,8 +57,11 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         ..Diff::default()
     };
     diff.settings(Area::Server, "", &server(&old.server), &server(&new.server));
-    diff.tls(old, new);
+    diff.listeners(old, new);
     diff.settings(Area::Admin, "", &admin(&old.admin), &admin(&new.admin));
+    if let Some(what) = tls_change(old.admin.tls.as_ref(), new.admin.tls.as_ref()) {
+        diff.say(Area::Admin, format!("{what} the admin port"));
+    }
     diff.tokens(&old.admin.tokens, &new.admin.tokens);
     diff.settings(Area::State, "", &state(old), &state(new));
     diff.settings(
@@ -74,6 +79,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             &pool(old),
             &pool(new),
         );
+        diff.pool_tls(name.as_str(), old, new);
         // Values may be secrets of the analyzers.
         if old.request_headers != new.request_headers {
             diff.say(Area::Pools, format!("pools.{name}.request_headers changed"));
@@ -144,20 +150,36 @@ impl Diff {
         }
     }
 
-    fn tls(&mut self, old: &Config, new: &Config) {
-        for address in &new.server.listen {
-            let (old, new) = (old.server.tls.get(address), new.server.tls.get(address));
-            if old == new {
-                continue;
+    fn listeners(&mut self, old: &Config, new: &Config) {
+        let (old, new) = (&old.server, &new.server);
+        for address in &new.listen {
+            let [before, now] = [old, new].map(|server| server.proxy_protocol.contains(address));
+            if before != now {
+                let what = if now { "from now on" } else { "no more" };
+                self.say(
+                    Area::Server,
+                    format!("PROXY headers {what} at listener {address}"),
+                );
             }
-            let what = match (old, new) {
-                (Some(old), Some(new)) if old.files() == new.files() => "new certificates for",
-                (Some(_), Some(_)) => "other files of certificates for",
-                (None, _) => "TLS from now on at",
-                (Some(_), None) => "no TLS any more at",
-            };
-            self.say(Area::Server, format!("{what} listener {address}"));
+            if let Some(what) = tls_change(old.tls.get(address), new.tls.get(address)) {
+                self.say(Area::Server, format!("{what} listener {address}"));
+            }
         }
+    }
+
+    fn pool_tls(&mut self, pool: &str, old: &Pool, new: &Pool) {
+        let loaded = |pool: &Pool| pool.transport.tls.as_ref().map(|tls| tls.loaded.clone());
+        let (old, new) = (loaded(old), loaded(new));
+        if old == new {
+            return;
+        }
+        let what = match (old, new) {
+            (Some(old), Some(new)) if old.files() == new.files() => "new certificates for",
+            (Some(_), Some(_)) => "other TLS for",
+            (None, _) => "TLS from now on to",
+            (Some(_), None) => "no TLS any more to",
+        };
+        self.say(Area::Pools, format!("{what} pool {pool}"));
     }
 
     fn tokens(&mut self, old: &[Token], new: &[Token]) {
@@ -248,6 +270,19 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
     }
+}
+
+/// What became of the TLS of a listener, if anything.
+fn tls_change(old: Option<&Loaded>, new: Option<&Loaded>) -> Option<&'static str> {
+    if old == new {
+        return None;
+    }
+    Some(match (old, new) {
+        (Some(old), Some(new)) if old.files() == new.files() => "new certificates for",
+        (Some(_), Some(_)) => "other files of certificates for",
+        (None, _) => "TLS from now on at",
+        (Some(_), None) => "no TLS any more at",
+    })
 }
 
 /// `key: old -> new` for each setting that differs.
@@ -369,7 +404,7 @@ fn pool(pool: &Pool) -> Settings {
         |health| {
             format!(
                 "{} every {}, timeout {}, unhealthy after {}, healthy after {}",
-                health.path,
+                asked(health),
                 format_duration(health.interval),
                 format_duration(health.timeout),
                 health.unhealthy_after,
@@ -384,6 +419,15 @@ fn pool(pool: &Pool) -> Settings {
         ),
         ("balance", pool.balance.as_str().to_owned()),
         ("zone", pool.zone.clone().unwrap_or_default()),
+        ("protocol", pool.transport.protocol.as_str().to_owned()),
+        (
+            "proxy_protocol",
+            pool.transport
+                .proxy_protocol
+                .map_or("false", Version::as_str)
+                .to_owned(),
+        ),
+        ("tls.server_name", server_name(pool)),
         ("health", health),
         ("overload", pool.overload.to_string()),
         ("slow_start", format_duration(pool.slow_start)),
@@ -412,6 +456,23 @@ fn endpoint(endpoint: &Endpoint) -> Settings {
         ("weight", endpoint.weight.to_string()),
         ("zone", endpoint.zone.clone().unwrap_or_default()),
     ]
+}
+
+fn asked(health: &Health) -> String {
+    match health.kind {
+        HealthKind::Http => health.path.clone(),
+        HealthKind::Tcp => "a connection".to_owned(),
+        HealthKind::Grpc => format!("grpc {:?}", health.service),
+    }
+}
+
+fn server_name(pool: &Pool) -> String {
+    let tls = pool.transport.tls.as_ref();
+    let name = tls.and_then(|tls| tls.server_name.as_ref());
+    name.map_or_else(
+        || "the endpoint's host".to_owned(),
+        |name| name.to_str().into_owned(),
+    )
 }
 
 fn route(route: &Route) -> Settings {
@@ -453,5 +514,12 @@ fn rollout(rollout: &Rollout) -> Settings {
         ("max_segments", rollout.max_segments.to_string()),
         ("stream_grace", format_duration(rollout.stream_grace)),
         ("signals", signals(&rollout.signals)),
+        (
+            "mirror",
+            rollout
+                .mirror
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), Mirror::to_string),
+        ),
     ]
 }

@@ -43,15 +43,6 @@ pub(super) struct Entries<'a> {
     key: &'a str,
 }
 
-/// The one value that a key of a later version may have already: its default.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Accepted {
-    Bool(bool),
-}
-
-/// A key of a later version, with the value it may have already, if any.
-pub(super) type Later = (&'static str, &'static [Accepted]);
-
 /// A value that can be switched off with `false`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum OrFalse<T> {
@@ -161,45 +152,19 @@ impl<'a> Entries<'a> {
     }
 
     /// Refuses what is left: keys of later versions by their names, others as unknown.
-    pub(super) fn close(&self, known: &[&str], later: &[Later], reading: &mut Reading<'_>) {
-        for (name, value) in self.table.into_iter().flatten() {
+    pub(super) fn close(&self, known: &[&str], later: &[&str], reading: &mut Reading<'_>) {
+        for (name, _) in self.table.into_iter().flatten() {
             let name: &str = name.get_ref();
             if known.contains(&name) {
                 continue;
             }
-            let message = match later.iter().find(|(key, _)| *key == name) {
-                Some((_, accepted)) if accepted.iter().any(|only| only.equals(value.get_ref())) => {
-                    continue;
-                }
-                Some((_, accepted)) => not_yet(accepted),
-                None => unknown(name, known),
+            let message = if later.contains(&name) {
+                "not in this version".to_owned()
+            } else {
+                unknown(name, known)
             };
             reading.faults.add(&join(self.key, name), message);
         }
-    }
-}
-
-// === impl Accepted ===
-
-impl Accepted {
-    fn equals(self, value: &DeValue<'_>) -> bool {
-        match (self, value) {
-            (Self::Bool(only), DeValue::Boolean(flag)) => *flag == only,
-            (Self::Bool(_), _) => false,
-        }
-    }
-
-    pub(super) fn json(self) -> Value {
-        match self {
-            Self::Bool(flag) => json!(flag),
-        }
-    }
-}
-
-fn not_yet(accepted: &[Accepted]) -> String {
-    match accepted {
-        [] => "not in this version".to_owned(),
-        [only, ..] => format!("not in this version; only {} is accepted", only.json()),
     }
 }
 

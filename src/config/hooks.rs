@@ -2,12 +2,12 @@
 
 use super::faults::Faults;
 use super::leaf::{CallUrl, ChannelName};
-use super::raw;
+use super::staged;
 use crate::rollout::plan::{Act, Hook, HookKind, HookMethod, Hooks, Verify};
 
 /// The hooks of a stage as meant; those with faults are left out after these were added.
-pub(super) fn check(typed: &raw::Hooks, key: &str, faults: &mut Faults) -> Hooks {
-    let mut list = |kind: HookKind, typed: &[raw::Hook]| -> Vec<Hook> {
+pub(super) fn check(typed: &staged::Hooks, key: &str, faults: &mut Faults) -> Hooks {
+    let mut list = |kind: HookKind, typed: &[staged::Hook]| -> Vec<Hook> {
         let hooks = typed.iter().enumerate();
         hooks
             .filter_map(|(at, typed)| {
@@ -29,7 +29,7 @@ pub(super) fn check(typed: &raw::Hooks, key: &str, faults: &mut Faults) -> Hooks
     }
 }
 
-fn hook(typed: &raw::Hook, name: &str, key: &str, faults: &mut Faults) -> Option<Hook> {
+fn hook(typed: &staged::Hook, name: &str, key: &str, faults: &mut Faults) -> Option<Hook> {
     let act = act(
         typed.command.as_deref(),
         typed.url.as_ref(),

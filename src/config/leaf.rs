@@ -12,9 +12,11 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
+use super::JsonPattern;
 use super::amount::{Share, Size};
 use super::dns::DnsName;
 use super::form::{Form, NameForm, Reading, nearest};
+use super::mirror::ComparedHeader;
 use super::signals::parse_url;
 use super::source::parse_host;
 use super::{HostPattern, LearnerSource, Role};
@@ -148,6 +150,10 @@ text_forms! {
         parse_http_url, |url| url.0.to_string();
     Condition, "condition", "a condition like \"error_rate < 1%\"", ".*\\S.*",
         |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string, Self::parse("error_rate < 100%").ok();
+    JsonPattern, "json_pattern", "a JSON pointer like \"/id\" or \"/items/*/at\"", "(/[^/]*)+",
+        Self::parse, ToString::to_string;
+    ComparedHeader, "header_name", "the name of a header", "[!#$%&'*+.^_`|~0-9A-Za-z-]+",
+        Self::parse, |header| header.0.to_string();
     Role, "role", "a role: \"read\", \"operate\" or \"approve:<role>\"", "read|operate|approve:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
         Self::parse, ToString::to_string;
     Sha256Hex, "sha256", "64 hexadecimal digits", "[0-9A-Fa-f]{64}",

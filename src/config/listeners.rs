@@ -8,11 +8,8 @@ use super::raw;
 use super::word::{CertificateTable, ListenTls};
 use crate::tls::{self, CertificateFiles, Files, Loaded, Place};
 
-/// The addresses, and what those with TLS were given.
-pub(super) fn check(
-    raw: &raw::Server,
-    faults: &mut Faults,
-) -> (Vec<SocketAddr>, BTreeMap<SocketAddr, Loaded>) {
+/// What the listeners with TLS were given.
+pub(super) fn check(raw: &raw::Server, faults: &mut Faults) -> BTreeMap<SocketAddr, Loaded> {
     if raw.listen.is_empty() {
         faults.add("server.listen", "empty: serin would listen nowhere");
     }
@@ -24,17 +21,22 @@ pub(super) fn check(
         if listen.address.port() != 0 && !seen.insert(listen.address) {
             faults.add(&key, format!("{} is listed twice", listen.address));
         }
-        if let Some(tls) = &listen.tls
-            && let Some(loaded) = load(tls, &format!("{key}.tls"), faults)
+        if let Some(typed) = &listen.tls
+            && let Some(loaded) = load(typed, tls::HTTP, &format!("{key}.tls"), faults)
         {
             secured.insert(listen.address, loaded);
         }
     }
-    let addresses = raw.listen.iter().map(|listen| listen.address);
-    (addresses.collect(), secured)
+    secured
 }
 
-fn load(raw: &ListenTls, key: &str, faults: &mut Faults) -> Option<Loaded> {
+/// Reads the files of the TLS at `key`, over which these protocols are spoken.
+pub(super) fn load(
+    raw: &ListenTls,
+    protocols: &'static [&'static [u8]],
+    key: &str,
+    faults: &mut Faults,
+) -> Option<Loaded> {
     let main = pair(raw.cert.as_ref(), raw.key.as_ref());
     let more = raw
         .sni
@@ -45,13 +47,14 @@ fn load(raw: &ListenTls, key: &str, faults: &mut Faults) -> Option<Loaded> {
         // What is missing was told already.
         certificates: certificates?,
         client_ca: raw.client_ca.clone(),
+        protocols,
     };
     let place = |place: Place| match place {
         Place::Cert(0) => format!("{key}.cert"),
         Place::Key(0) => format!("{key}.key"),
         Place::Cert(index) => format!("{key}.sni[{}].cert", index - 1),
         Place::Key(index) => format!("{key}.sni[{}].key", index - 1),
-        Place::ClientCa => format!("{key}.client_ca"),
+        Place::ClientCa | Place::Ca => format!("{key}.client_ca"),
     };
     match tls::load(&files) {
         Ok(loaded) => Some(loaded),

@@ -19,6 +19,7 @@ mod hooks;
 mod leaf;
 mod listeners;
 mod load;
+mod mirror;
 mod notify;
 mod overload;
 mod people;
@@ -32,8 +33,10 @@ mod secret;
 mod selector;
 mod signals;
 mod source;
+mod staged;
 mod table;
 mod tokens;
+mod transport;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,12 +57,14 @@ pub use dns::{Dns, DnsName};
 pub use ejection::{EjectOn, Ejection};
 pub use endpoints::Endpoint;
 pub use load::{load, parse};
+pub use mirror::{Compare, JsonPart, JsonPattern, Mirror};
 pub use overload::Overload;
 pub use pinned::pinned;
 pub use schema::schema;
 pub use secret::Secret;
 pub use selector::{Query, Selector};
 pub use signals::{OverEndpoints, Signal, SignalSource};
+pub use transport::{PoolTls, Protocol, Transport, host_of};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +87,8 @@ pub struct Server {
     pub listen: Vec<SocketAddr>,
     /// Of the listeners that speak only TLS: their certificates, as the files said.
     pub tls: BTreeMap<SocketAddr, tls::Loaded>,
+    /// The listeners on which every connection begins with a PROXY header.
+    pub proxy_protocol: BTreeSet<SocketAddr>,
     /// Never 0: one per core where the file says 0.
     pub workers: usize,
     pub trusted: Vec<IpNet>,
@@ -152,6 +159,8 @@ pub enum LogFormat {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
     pub listen: SocketAddr,
+    /// What its files said; `None` where no TLS is spoken.
+    pub tls: Option<tls::Loaded>,
     pub hosts: Vec<String>,
     pub open_metrics: bool,
     pub tokens: Vec<Token>,
@@ -225,6 +234,7 @@ pub struct Pool {
     pub balance: Balance,
     /// Where this proxy stands: endpoints of the same zone are preferred.
     pub zone: Option<String>,
+    pub transport: Transport,
     pub health: Option<Health>,
     pub timeouts: PoolTimeouts,
     /// How long an endpoint that is new or back takes to its whole share; zero = no time.
@@ -261,11 +271,25 @@ impl Balance {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
+    pub kind: HealthKind,
+    /// Of a check of gRPC; empty = the server as a whole.
+    pub service: String,
     pub path: String,
     pub interval: Duration,
     pub timeout: Duration,
     pub unhealthy_after: u32,
     pub healthy_after: u32,
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealthKind {
+    /// For a path; an answer 2xx is healthy.
+    Http,
+    /// For a connection, with its handshake where TLS is spoken.
+    Tcp,
+    /// `grpc.health.v1.Health/Check`; SERVING is healthy.
+    Grpc,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -326,6 +350,8 @@ pub struct Rollout {
     pub stream_grace: Duration,
     /// How the sources of the plan's signals are asked; applies at once.
     pub signals: Vec<Signal>,
+    /// Copies of baseline's requests for canary; applies at once.
+    pub mirror: Option<Mirror>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

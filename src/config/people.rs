@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::faults::Faults;
 use super::word::Then;
-use super::{Role, Rollout, Token, defaults, raw};
+use super::{Role, Rollout, Token, defaults, staged};
 use crate::rollout::name::RolloutName;
 use crate::rollout::plan::{Level, OnSuccess, Stabilization};
 use crate::rollout::schedule::{Days, Hours, Schedule};
@@ -41,7 +41,7 @@ pub(super) fn check(
     }
 }
 
-pub(super) fn check_stage(stage: &raw::Stage, key: &str, faults: &mut Faults) {
+pub(super) fn check_stage(stage: &staged::Stage, key: &str, faults: &mut Faults) {
     if stage.on_success != Then::Approve && !stage.approvers.is_empty() {
         faults.add(
             &format!("{key}.approvers"),
@@ -55,7 +55,7 @@ pub(super) fn check_stage(stage: &raw::Stage, key: &str, faults: &mut Faults) {
     }
 }
 
-pub(super) fn on_success(stage: &raw::Stage) -> OnSuccess {
+pub(super) fn on_success(stage: &staged::Stage) -> OnSuccess {
     match stage.on_success {
         Then::Advance => OnSuccess::Advance,
         Then::Approve => OnSuccess::Approve(stage.approvers.clone()),
@@ -63,7 +63,7 @@ pub(super) fn on_success(stage: &raw::Stage) -> OnSuccess {
     }
 }
 
-pub(super) fn schedule(stage: &raw::Stage) -> Schedule {
+pub(super) fn schedule(stage: &staged::Stage) -> Schedule {
     Schedule {
         start_at: stage.start_at,
         start_grace: stage.start_grace,
@@ -72,7 +72,7 @@ pub(super) fn schedule(stage: &raw::Stage) -> Schedule {
 }
 
 /// Levels that were not typed are cut to the duration that was.
-pub(super) fn stabilization(raw: &raw::Stabilization) -> Stabilization {
+pub(super) fn stabilization(raw: &staged::Stabilization) -> Stabilization {
     let duration = raw.duration.0;
     let levels = match &raw.levels {
         Some(typed) => typed.iter().filter_map(level).collect(),
@@ -88,7 +88,7 @@ pub(super) fn stabilization(raw: &raw::Stabilization) -> Stabilization {
 }
 
 // `None` after a fault was added.
-fn hours(window: &raw::Window) -> Option<Hours> {
+fn hours(window: &staged::Window) -> Option<Hours> {
     Some(Hours {
         days: window.days.as_ref()?.iter().copied().reduce(Days::and)?,
         daytime: window.hours?,
@@ -96,7 +96,7 @@ fn hours(window: &raw::Window) -> Option<Hours> {
     })
 }
 
-fn level(raw: &raw::Level) -> Option<Level> {
+fn level(raw: &staged::Level) -> Option<Level> {
     Some(Level {
         name: raw.name.clone()?,
         lasts: raw.r#for?.0,

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use super::faults::{Faults, join};
 use super::form::{Named, OrFalse};
-use super::{Health, Pool, PoolTimeouts, Retries, ejection, endpoints, overload, raw};
+use super::{
+    Health, HealthKind, Pool, PoolTimeouts, Protocol, Retries, ejection, endpoints, overload, raw,
+    transport,
+};
 use crate::rollout::name::PoolName;
 
 /// Checks every pool.
@@ -39,14 +42,27 @@ fn check_pool(raw: raw::Pool, key: &str, zone: &str, faults: &mut Faults) -> Poo
             Vec::new()
         }
     };
+    let transport = {
+        let found = transport::Found {
+            endpoints: &endpoints,
+            dns: dns.as_ref(),
+        };
+        let typed = transport::Typed {
+            protocol: raw.protocol,
+            tls: raw.tls,
+            proxy_protocol: raw.proxy_protocol,
+        };
+        transport::check(typed, found, key, faults)
+    };
     Pool {
         endpoints,
         dns,
         balance: raw.balance,
         zone: (!zone.is_empty()).then(|| zone.to_owned()),
+        transport,
         health: match raw.health {
             OrFalse::Off => None,
-            OrFalse::On(health) => Some(check_health(health)),
+            OrFalse::On(health) => Some(check_health(health, raw.protocol, key, faults)),
         },
         timeouts: PoolTimeouts {
             connect: raw.timeouts.connect.0,
@@ -67,8 +83,19 @@ fn check_pool(raw: raw::Pool, key: &str, zone: &str, faults: &mut Faults) -> Poo
     }
 }
 
-fn check_health(raw: raw::Health) -> Health {
+fn check_health(raw: raw::Health, protocol: Protocol, key: &str, faults: &mut Faults) -> Health {
+    let is_grpc = raw.kind == HealthKind::Grpc;
+    if is_grpc && !protocol.is_http2() {
+        let message = "\"grpc\" is asked over HTTP/2, and the pool speaks HTTP/1.1";
+        faults.add(&format!("{key}.health.kind"), message);
+    }
+    if !is_grpc && !raw.service.is_empty() {
+        let message = "only for kind = \"grpc\"";
+        faults.add(&format!("{key}.health.service"), message);
+    }
     Health {
+        kind: raw.kind,
+        service: raw.service,
         path: raw.path.0,
         interval: raw.interval.0,
         timeout: raw.timeout.0,

@@ -9,18 +9,20 @@ use super::faults::{Faults, join};
 use super::form::{Named, OrFalse, nearest};
 use super::routes::check_pool;
 use super::word::FailureKind;
-use super::{Failover, LearnerSource, Rollout, Signal, hooks, people, raw, signals};
-use crate::rollout::condition::Metric;
+use super::{
+    Failover, LearnerSource, Mirror, Rollout, Signal, hooks, mirror, people, signals, staged,
+};
+use crate::rollout::condition::{Condition, Metric};
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::rollout::plan::{
     EvidenceParts, GateParts, Hooks, Identity, Plan, PlanFault, PlanParts, Stage,
 };
-use crate::rollout::signal::REVENUE_IMPACT;
+use crate::rollout::signal::{MIRROR_DIFFERENCE, REVENUE_IMPACT};
 use crate::rollout::weight::Weight;
 
 /// Checks every rollout; one whose plan has faults is left out after they were added.
 pub(super) fn check(
-    rollouts: Named<RolloutName, raw::Rollout>,
+    rollouts: Named<RolloutName, staged::Rollout>,
     faults: &mut Faults,
 ) -> BTreeMap<RolloutName, Rollout> {
     let mut checked = BTreeMap::new();
@@ -35,7 +37,7 @@ pub(super) fn check(
 
 fn check_rollout(
     name: &RolloutName,
-    raw: raw::Rollout,
+    raw: staged::Rollout,
     key: &str,
     faults: &mut Faults,
 ) -> Option<Rollout> {
@@ -51,7 +53,10 @@ fn check_rollout(
         OrFalse::On(source) => Some(source),
     };
     let signals = signals::check(&raw.signals, key, faults);
+    let mirror = raw.mirror.as_ref();
+    let mirror = mirror.and_then(|raw| mirror::check(raw, key, faults));
     let plan = check_plan(name, &raw, segment.as_ref(), &signals, key, faults)?;
+    check_compared(&plan, mirror.as_ref(), key, faults);
     Some(Rollout {
         plan,
         learner: raw.learner,
@@ -63,10 +68,25 @@ fn check_rollout(
         max_segments: usize_of(raw.max_segments),
         stream_grace: raw.stream_grace,
         signals,
+        mirror,
     })
 }
 
-fn check_learner(raw: &raw::Rollout, key: &str, faults: &mut Faults) {
+/// A condition on what a mirror finds needs one that compares.
+fn check_compared(plan: &Plan, mirror: Option<&Mirror>, key: &str, faults: &mut Faults) {
+    let compares = mirror.is_some_and(|mirror| mirror.compare.is_some());
+    let mut conditions = plan.signal_conditions();
+    let reads = |condition: &&Condition| {
+        let signal = condition.metric.signal();
+        signal.is_some_and(|name| name.as_str() == MIRROR_DIFFERENCE)
+    };
+    if let Some(condition) = conditions.find(reads).filter(|_| !compares) {
+        let why = format!("{condition}: nothing is compared without mirror.compare");
+        faults.add(&format!("{key}.mirror.compare"), why);
+    }
+}
+
+fn check_learner(raw: &staged::Rollout, key: &str, faults: &mut Faults) {
     if raw.learner.is_empty() {
         faults.add(
             &format!("{key}.learner"),
@@ -98,7 +118,7 @@ fn check_learner(raw: &raw::Rollout, key: &str, faults: &mut Faults) {
     }
 }
 
-fn check_weight_at_rest(raw: &raw::Rollout, key: &str, faults: &mut Faults) {
+fn check_weight_at_rest(raw: &staged::Rollout, key: &str, faults: &mut Faults) {
     if raw.weight_at_rest.ppm() + raw.holdout.ppm() > Weight::FULL.ppm() {
         let message = format!(
             "{} and the holdout of {} are more than the whole",
@@ -112,7 +132,7 @@ fn check_weight_at_rest(raw: &raw::Rollout, key: &str, faults: &mut Faults) {
 
 fn check_plan(
     name: &RolloutName,
-    raw: &raw::Rollout,
+    raw: &staged::Rollout,
     segment: Option<&LearnerSource>,
     signals: &[Signal],
     key: &str,
@@ -174,12 +194,15 @@ fn check_plan(
 fn nearest_figure(word: &str, signals: &[Signal]) -> Option<String> {
     let metrics = Metric::ALL.iter().map(Metric::as_str);
     let declared = signals.iter().map(|signal| signal.name.as_str());
-    let known: Vec<&str> = metrics.chain(declared).chain([REVENUE_IMPACT]).collect();
+    let known: Vec<&str> = metrics
+        .chain(declared)
+        .chain([REVENUE_IMPACT, MIRROR_DIFFERENCE])
+        .collect();
     nearest(word, &known).map(str::to_owned)
 }
 
 /// Names that stand twice where one of the two stages cannot be judged with the others.
-fn doubled_names(typed: &[raw::Stage], judged: &[usize], key: &str, faults: &mut Faults) {
+fn doubled_names(typed: &[staged::Stage], judged: &[usize], key: &str, faults: &mut Faults) {
     for (at, stage) in typed.iter().enumerate() {
         let Some(name) = &stage.name else { continue };
         let earlier = typed[..at]
@@ -198,7 +221,7 @@ fn stand_in(name: &str) -> PoolName {
     PoolName::parse(name).expect("both names are well formed")
 }
 
-fn gate_parts(raw: &raw::Rollout) -> GateParts {
+fn gate_parts(raw: &staged::Rollout) -> GateParts {
     GateParts {
         outage_patience: raw.gate.outage_patience.0,
         max_gap: raw.gate.max_gap,
@@ -223,7 +246,7 @@ fn gate_parts(raw: &raw::Rollout) -> GateParts {
 }
 
 /// `None` where a key without a default is missing or faulty.
-fn stage_parts(raw: &raw::Stage, hooks: Hooks) -> Option<Stage> {
+fn stage_parts(raw: &staged::Stage, hooks: Hooks) -> Option<Stage> {
     let duration = raw.duration?.0;
     Some(Stage {
         name: raw.name.clone()?,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::defaults::{SIGNAL_INTERVAL, SIGNAL_PATH, SIGNAL_TIMEOUT};
 use super::faults::Faults;
-use super::raw;
 use super::selector::Query;
+use super::staged;
 use super::word::{Agg, SignalKindWord, UnprovenWord};
 use crate::rollout::name::{Arm, PoolName, SignalName};
 use crate::rollout::plan::Identity;
@@ -172,7 +172,7 @@ impl SignalSource {
 
 /// Checks the signals of one rollout. One whose name is known is answered with whatever is wrong with it, so that
 /// conditions that name it are not found faulty for that.
-pub(super) fn check(raw: &[raw::Signal], key: &str, faults: &mut Faults) -> Vec<Signal> {
+pub(super) fn check(raw: &[staged::Signal], key: &str, faults: &mut Faults) -> Vec<Signal> {
     let named = raw
         .iter()
         .enumerate()
@@ -203,7 +203,7 @@ pub(super) fn check(raw: &[raw::Signal], key: &str, faults: &mut Faults) -> Vec<
 }
 
 /// Keys that a source has no use for are faults: they would be read and ignored.
-fn refuse_unfit(raw: &raw::Signal, word: SignalKindWord, key: &str, faults: &mut Faults) {
+fn refuse_unfit(raw: &staged::Signal, word: SignalKindWord, key: &str, faults: &mut Faults) {
     use SignalKindWord::{Json, Outcomes, Prometheus, Push, Scrape};
     let given: [(&str, bool, &[SignalKindWord]); 7] = [
         ("url", raw.url.is_some(), &[Prometheus, Json]),
@@ -247,7 +247,12 @@ fn refuse_unfit(raw: &raw::Signal, word: SignalKindWord, key: &str, faults: &mut
     }
 }
 
-fn source(raw: &raw::Signal, word: SignalKindWord, key: &str, faults: &mut Faults) -> SignalSource {
+fn source(
+    raw: &staged::Signal,
+    word: SignalKindWord,
+    key: &str,
+    faults: &mut Faults,
+) -> SignalSource {
     let query = raw.query.clone().unwrap_or_default();
     let url = raw
         .url
@@ -275,7 +280,7 @@ fn source(raw: &raw::Signal, word: SignalKindWord, key: &str, faults: &mut Fault
     }
 }
 
-fn scrape(raw: &raw::Signal, text: &str, key: &str, faults: &mut Faults) -> SignalSource {
+fn scrape(raw: &staged::Signal, text: &str, key: &str, faults: &mut Faults) -> SignalSource {
     let none = Query {
         numerator: Vec::new(),
         denominator: Vec::new(),

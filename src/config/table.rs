@@ -10,7 +10,7 @@ macro_rules! table {
         $(needs { $( $(#[doc = $ndoc:literal])+ $nfield:ident: $nform:ty, )+ })?
         $(may { $( $(#[doc = $mdoc:literal])+ $mfield:ident: $mform:ty, )+ })?
         $(has { $( $(#[doc = $hdoc:literal])+ $hfield:ident: $hform:ty = $default:expr, )+ })?
-        $(later { $( $lname:ident $(= $only:expr)?, )+ })?
+        $(later { $( $lname:ident, )+ })?
     }) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq)]
@@ -24,9 +24,7 @@ macro_rules! table {
             const KNOWN: &'static [&'static str] = &[
                 $($( $crate::config::table::key(stringify!($nfield)), )+)? $($( $crate::config::table::key(stringify!($mfield)), )+)? $($( $crate::config::table::key(stringify!($hfield)), )+)?
             ];
-            const LATER: &'static [$crate::config::form::Later] = &[
-                $($( (stringify!($lname), &[$($only)?]), )+)?
-            ];
+            const LATER: &'static [&'static str] = &[$($( stringify!($lname), )+)?];
 
             /// Reads the keys of a table that is known to be one.
             pub(super) fn read_entries(
@@ -119,7 +117,7 @@ pub(super) const fn key(field: &'static str) -> &'static str {
 
 use serde_json::{Map, Value, json};
 
-use super::form::{Form, Later, nearest};
+use super::form::{Form, nearest};
 
 /// The schema of one table while it is put together.
 pub(super) struct Keys {
@@ -156,15 +154,10 @@ impl Keys {
     }
 
     /// Keys of later versions: known, so that an editor can say why they are refused.
-    pub(super) fn later(&mut self, later: &[Later]) {
-        for (name, accepted) in later {
-            let accepted: Vec<Value> = accepted.iter().map(|only| only.json()).collect();
-            let schema = json!({ "description": "not in this version", "enum": accepted });
+    pub(super) fn later(&mut self, later: &[&str]) {
+        for name in later {
             let refused = json!({ "description": "not in this version", "not": {} });
-            self.properties.insert(
-                (*name).to_owned(),
-                if accepted.is_empty() { refused } else { schema },
-            );
+            self.properties.insert((*name).to_owned(), refused);
         }
     }
 

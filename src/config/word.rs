@@ -8,9 +8,13 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
-use super::form::{Accepted, Form, Reading};
+use super::form::{Form, Reading};
+use super::leaf::HostName;
 use super::table::{choices, no_choice, table};
-use super::{AccessLog, Balance, ChannelKind, LogFormat, LogLevel, OverEndpoints};
+use super::{
+    AccessLog, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OverEndpoints, Protocol,
+};
+use crate::proxy_protocol::Version;
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
 use crate::rollout::weight::Weight;
 
@@ -29,6 +33,7 @@ table! {
 pub(super) struct Listen {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<ListenTls>,
+    pub(super) proxy_protocol: bool,
 }
 
 table! {
@@ -74,13 +79,27 @@ table! {
             /// Only TLS is spoken.
             tls: ListenTls,
         }
-        later { proxy_protocol = Accepted::Bool(false), }
+        has {
+            /// Every connection begins with a PROXY header of version 1 or 2.
+            proxy_protocol: bool = false,
+        }
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Http1,
+table! {
+    /// TLS to the endpoints of a pool.
+    PoolTlsTable {
+        may {
+            /// CAs in PEM that may have signed the endpoints' certificates; left out, the roots that browsers ship.
+            ca: PathBuf,
+            /// Our certificate for endpoints that ask for one: the chain in PEM, our own first.
+            cert: PathBuf,
+            /// Its private key in PEM.
+            key: PathBuf,
+            /// Whom the certificates have to be for; left out, each for its endpoint's host.
+            server_name: HostName,
+        }
+    }
 }
 
 /// What follows a stage that passed; whose approval is asked for has a key of its own.
@@ -145,7 +164,9 @@ choices! { Balance {
     "round_robin" => Balance::RoundRobin, "least_requests" => Balance::LeastRequests, "p2c" => Balance::P2c,
     "ring" => Balance::Ring,
 } }
-choices! { Protocol { "http1" => Protocol::Http1, } later { "http2", "h2c", } }
+choices! { HealthKind { "http" => HealthKind::Http, "tcp" => HealthKind::Tcp, "grpc" => HealthKind::Grpc, } }
+choices! { Protocol { "http1" => Protocol::Http1, "http2" => Protocol::Http2, "h2c" => Protocol::H2c, } }
+choices! { Version { "v1" => Version::V1, "v2" => Version::V2, } }
 choices! { Mode { "rollout" => Mode::Rollout, "aa" => Mode::Aa, } }
 choices! { HookMethod {
     "GET" => HookMethod::Get, "POST" => HookMethod::Post, "PUT" => HookMethod::Put, "PATCH" => HookMethod::Patch, "DELETE" => HookMethod::Delete,
@@ -169,8 +190,16 @@ choices! { Then { "advance" => Then::Advance, "approve" => Then::Approve, "hold"
 impl Form for Listen {
     fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
         if value.is_table() {
-            let ListenTable { address, tls } = ListenTable::read(value, key, reading)?;
-            return address.map(|address| Self { address, tls });
+            let ListenTable {
+                address,
+                tls,
+                proxy_protocol,
+            } = ListenTable::read(value, key, reading)?;
+            return Some(Self {
+                address: address?,
+                tls,
+                proxy_protocol,
+            });
         }
         SocketAddr::read(value, key, reading).map(Self::from)
     }
@@ -186,7 +215,11 @@ impl Form for Listen {
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Self {
-        Self { address, tls: None }
+        Self {
+            address,
+            tls: None,
+            proxy_protocol: false,
+        }
     }
 }
 

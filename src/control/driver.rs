@@ -13,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::events::EventLog;
 use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
+use super::mirrored::Found;
 use super::order::{MAX_PINS, Order, OrderError, Said, Verb};
 use super::reload::Reloaded;
 use super::seconds::{Blocks, Seconds};
@@ -103,6 +104,8 @@ pub(super) struct Charge {
     pub(super) blocks: Blocks,
     /// Probes of the two pools up to the last tick.
     pub(super) probes: [Probes; 2],
+    /// By its mirror, when that was read last.
+    pub(super) mirrored: Found,
     /// Of the canary, as the gate was told last.
     pub(super) version: String,
     /// Number of the run, as shown last.
@@ -158,6 +161,7 @@ impl Driver {
         self.drained_to = now.mono;
         let gap = if width > GAP { width } else { Duration::ZERO };
         self.hear_sources(now);
+        self.hear_mirrors(now);
         for name in self.names() {
             let parts = drained.remove(&name).unwrap_or_default();
             self.tick_one(now, &name, parts, gap);
@@ -178,11 +182,12 @@ impl Driver {
             gap,
         };
         let mut closed = Vec::new();
-        for part in parts {
-            closed.extend(charge.seconds.add(&part.slot));
+        for mut part in parts {
             observed
                 .blocks
                 .extend(charge.blocks.add(&part.slot, part.sights, part.assigned));
+            part.slot.merge(&part.handed);
+            closed.extend(charge.seconds.add(&part.slot));
             observed.slots.push(part.slot);
             for (all, more) in observed.learners.iter_mut().zip(&part.learners) {
                 all.merge(more);

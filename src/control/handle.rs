@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::driver::Message;
@@ -20,6 +21,7 @@ use crate::live::{CertificateView, Live, PoolView};
 use crate::records::event::EventRecord;
 use crate::rollout::assign::{Ask, Why};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
+use crate::rollout::weight::Weight;
 
 /// How long an answer waits for a weight to come into force.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -78,6 +80,17 @@ impl Handle {
         self.shared.views.load().get(name).cloned()
     }
 
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// Why the journal cannot be written, while it cannot.
+    pub fn store_fault(&self) -> Option<String> {
+        let views = self.shared.views.load();
+        views.values().find_map(|view| view.store_fault.clone())
+    }
+
     /// The settings of the admin port as they are now: tokens and hosts change with a reload.
     pub fn admin(&self) -> Arc<config::Admin> {
         self.shared.admin.load_full()
@@ -88,11 +101,25 @@ impl Handle {
         self.shared.notify.load_full()
     }
 
-    /// The certificates in force towards learners.
+    /// What the next handshake of the admin port uses; `None` where it speaks no TLS.
+    pub fn admin_tls(&self) -> Option<Arc<ServerConfig>> {
+        let table = self.live.load();
+        table.admin_tls().map(|listener| listener.config())
+    }
+
+    /// The certificates in force.
     pub fn certificates(&self) -> Vec<CertificateView> {
-        let listeners = self.live.load().tls_listeners();
-        let views = listeners.iter().map(|listener| listener.certificates());
+        let watched = self.live.load().tls_watched();
+        let views = watched.iter().map(|one| one.certificates());
         views.flatten().collect()
+    }
+
+    /// The share of baseline's requests that is copied to canary while it may be.
+    pub fn mirrored_share(&self, rollout: &RolloutName) -> Weight {
+        let table = self.live.load();
+        let found = table.find_rollout(rollout);
+        let mirror = found.and_then(|found| table.rollout(found).mirror.as_ref());
+        mirror.map_or(Weight::ZERO, |mirror| mirror.rule.share)
     }
 
     pub fn pools(&self) -> Vec<PoolView> {

@@ -11,6 +11,7 @@ mod events;
 mod handle;
 mod hearing;
 mod journal;
+mod mirrored;
 mod order;
 mod reload;
 mod samples;

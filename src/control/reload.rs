@@ -55,6 +55,7 @@ impl Driver {
             .collect();
         let restart_needed = config::diff(&self.booted, &new).restart;
         let replaced = self.replaced_canaries(&new);
+        self.shared.config.store(Arc::new(new.clone()));
         self.shared.admin.store(Arc::new(new.admin.clone()));
         self.shared.notify.store(Arc::new(new.notify.clone()));
         self.config = new;

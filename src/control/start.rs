@@ -34,6 +34,8 @@ const INBOX: usize = 64;
 /// What the control path is made of.
 pub struct Parts {
     pub config: Config,
+    /// As the process began: what a reload changed since and only a new process takes up is named.
+    pub booted: Config,
     /// What `Handle::reload` reads.
     pub config_path: PathBuf,
     pub live: Arc<Live>,
@@ -69,6 +71,7 @@ pub enum StartError {
 pub fn start(parts: Parts) -> Result<Control, StartError> {
     let Parts {
         config,
+        booted,
         config_path,
         live,
         telemetry,
@@ -87,6 +90,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     let clock = GateClock::starting_at(resumed_at(&recovered, clock::wall()));
     let shared = Arc::new(Shared {
         views: Default::default(),
+        config: arc_swap::ArcSwap::from_pointee(config.clone()),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
         notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
     });
@@ -101,6 +105,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         Arc::clone(&shared),
         clock.now(),
     );
+    driver.booted = booted;
     driver.file = config_path.display().to_string();
     driver.store = store;
     driver.store_fault = fault;
@@ -296,6 +301,7 @@ impl Driver {
             seconds: Default::default(),
             blocks: Default::default(),
             probes: Default::default(),
+            mirrored: Default::default(),
             recorder: self.config.state.record_inputs.then(Recorder::default),
             waiting: Vec::new(),
         }

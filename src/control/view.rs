@@ -35,6 +35,7 @@ pub struct RolloutView {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) views: ArcSwap<BTreeMap<RolloutName, Arc<RolloutView>>>,
+    pub(super) config: ArcSwap<config::Config>,
     pub(super) admin: ArcSwap<config::Admin>,
     pub(super) notify: ArcSwap<Vec<config::Channel>>,
 }

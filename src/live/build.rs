@@ -9,7 +9,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::routes::Routes;
-use super::{PoolIndex, Pools, Rollout, RolloutIndex, RolloutSettings, Rules, Table, Target};
+use super::{
+    Entrance, Mirror, PoolIndex, Pools, Rollout, RolloutIndex, RolloutSettings, Rules, Table,
+    Target,
+};
 use crate::config::{self, Config};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::name::{PoolName, RolloutName};
@@ -50,30 +53,41 @@ impl Table {
             targets: targets.collect(),
             rules: Arc::new(rules(config, previous)),
             telemetry: Arc::clone(telemetry),
-            tls: Arc::new(secured(config, previous)),
+            entrances: Arc::new(entrances(config, previous)),
+            admin_tls: secured(
+                config.admin.tls.as_ref(),
+                previous.and_then(Self::admin_tls),
+            ),
             pools,
             rollouts,
         }
     }
 }
 
-// A listener whose files say the same keeps its state, and with it the sessions that its clients may resume.
-fn secured(
-    config: &Config,
-    previous: Option<&Table>,
-) -> BTreeMap<SocketAddr, Option<Arc<tls::Listener>>> {
-    let listener = |address: &SocketAddr| {
-        let loaded = config.server.tls.get(address)?;
-        let known = previous.and_then(|table| table.tls(*address)?.as_ref());
-        Some(match known {
-            Some(known) if known.says(loaded) => Arc::clone(known),
-            _ => tls::Listener::new(loaded.clone()),
-        })
+fn entrances(config: &Config, previous: Option<&Table>) -> BTreeMap<SocketAddr, Entrance> {
+    let entrance = |address: &SocketAddr| Entrance {
+        tls: secured(
+            config.server.tls.get(address),
+            previous.and_then(|table| table.entrance(*address)?.tls.as_ref()),
+        ),
+        proxy_protocol: config.server.proxy_protocol.contains(address),
     };
     let addresses = config.server.listen.iter();
     addresses
-        .map(|address| (*address, listener(address)))
+        .map(|address| (*address, entrance(address)))
         .collect()
+}
+
+// A listener whose files say the same keeps its state, and with it the sessions that its clients may resume.
+fn secured(
+    loaded: Option<&tls::Loaded>,
+    known: Option<&Arc<tls::Listener>>,
+) -> Option<Arc<tls::Listener>> {
+    let loaded = loaded?;
+    Some(match known {
+        Some(known) if known.says(loaded) => Arc::clone(known),
+        _ => tls::Listener::new(loaded.clone()),
+    })
 }
 
 fn pools(config: &Config, telemetry: &Arc<Telemetry>, previous: Option<&Table>) -> Pools {
@@ -164,6 +178,7 @@ fn rollout(
         error_statuses: typed.error_statuses.clone(),
         stream_grace: typed.stream_grace,
         injection: settings.injection,
+        mirror: mirror(name, typed, telemetry),
         meter: telemetry.rollout(name, &settings.latency_limits_us, typed.max_segments),
         max_segments: typed.max_segments,
         epoch: known.map_or_else(
@@ -173,6 +188,21 @@ fn rollout(
         failover_after_cap: cap,
         failover_after_typed: typed.failover_after,
         split: settings.split,
+    })
+}
+
+// A share of nothing is no mirror.
+fn mirror(
+    name: &RolloutName,
+    typed: &config::Rollout,
+    telemetry: &Telemetry,
+) -> Option<Arc<Mirror>> {
+    let rule = typed.mirror.as_ref()?;
+    (!rule.share.is_zero()).then(|| {
+        Arc::new(Mirror {
+            rule: rule.clone(),
+            meter: telemetry.mirror(name),
+        })
     })
 }
 
@@ -233,7 +263,7 @@ pub(super) mod tests {
     use crate::config::{
         AccessLog, Admin, Balance, Endpoint, Failover, HostPattern, LearnerSource, Limits, Log,
         LogFormat, LogLevel, Overload, Pool, PoolTimeouts, Retries, Rollout, Route, Server,
-        ServerTimeouts, State, Target,
+        ServerTimeouts, State, Target, Transport,
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
@@ -254,6 +284,7 @@ pub(super) mod tests {
             dns: None,
             balance: Balance::RoundRobin,
             zone: None,
+            transport: Transport::plain(),
             health: None,
             timeouts: PoolTimeouts {
                 connect: Duration::from_secs(1),
@@ -276,6 +307,7 @@ pub(super) mod tests {
         Config {
             server: server(),
             admin: Admin {
+                tls: None,
                 listen: ([127, 0, 0, 1], 0).into(),
                 hosts: Vec::new(),
                 open_metrics: false,
@@ -329,6 +361,7 @@ pub(super) mod tests {
         Server {
             listen: Vec::new(),
             tls: BTreeMap::new(),
+            proxy_protocol: Default::default(),
             workers: 1,
             trusted: Vec::new(),
             max_connections: 0,
@@ -370,6 +403,7 @@ pub(super) mod tests {
             error_statuses: Vec::new(),
             max_segments: 64,
             stream_grace: Duration::from_secs(30),
+            mirror: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The one table that the data path reads and the control path writes.
 //!
-//! A `Table` is immutable; `publish` swaps it whole. Nobody else tells the workers what to do.
+//! A `Table` is immutable; `publish` swaps it whole. Nobody else tells the workers what to do. Once another process took over,
+//! what that one publishes is written here instead.
 
 mod build;
 mod routes;
@@ -21,13 +22,17 @@ use crate::rollout::rehearsal::Injection;
 use crate::upstream::pool::Pool;
 
 pub use crate::tls::CertificateView;
-pub use table::{Matched, PoolIndex, Rollout, RolloutIndex, Rules, Table, Target};
+pub use table::{
+    Entrance, Matched, Mirror, PoolIndex, Rollout, RolloutIndex, Rules, Table, Target,
+};
 
 /// The table in force.
 #[derive(Debug)]
 pub struct Live {
     table: ArcSwap<Table>,
     pools: watch::Sender<Pools>,
+    /// Moves with each table.
+    published: watch::Sender<u64>,
 }
 
 /// The pools of one table.
@@ -125,6 +130,7 @@ impl Live {
         Arc::new(Self {
             table: ArcSwap::from_pointee(table),
             pools,
+            published: watch::Sender::new(0),
         })
     }
 
@@ -149,6 +155,12 @@ impl Live {
             }
             changed
         });
+        self.published.send_modify(|tables| *tables += 1);
+    }
+
+    /// Moves whenever a table was put in force.
+    pub fn publications(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// The pools in force and every later change of them: what the health checks follow.

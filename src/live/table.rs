@@ -13,13 +13,13 @@ use ipnet::IpNet;
 
 use super::routes::Routes;
 use super::{EjectionView, EndpointView, PoolView, Pools, RolloutSettings};
-use crate::config::{AccessLog, Failover, LearnerSource, Limits, ServerTimeouts};
+use crate::config::{self, AccessLog, Failover, LearnerSource, Limits, ServerTimeouts};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::rehearsal::Injection;
 use crate::rollout::segments::OTHER_SEGMENT;
-use crate::telemetry::{RolloutMeter, Telemetry};
+use crate::telemetry::{MirrorMeter, RolloutMeter, Telemetry};
 use crate::tls;
 use crate::upstream::admission::Admission;
 use crate::upstream::endpoint::Endpoint;
@@ -36,8 +36,19 @@ pub struct Table {
     pub(super) rollouts: Vec<Arc<Rollout>>,
     pub(super) rules: Arc<Rules>,
     pub(super) telemetry: Arc<Telemetry>,
-    /// By the listener's address as configured; `None` where it speaks no TLS.
-    pub(super) tls: Arc<BTreeMap<SocketAddr, Option<Arc<tls::Listener>>>>,
+    /// By the listener's address as configured.
+    pub(super) entrances: Arc<BTreeMap<SocketAddr, Entrance>>,
+    /// TLS of the admin port, where it is spoken.
+    pub(super) admin_tls: Option<Arc<tls::Listener>>,
+}
+
+/// How clients come in at one listener.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// `None` where no TLS is spoken.
+    pub tls: Option<Arc<tls::Listener>>,
+    /// Whether every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// A pool's place in one table.
@@ -98,11 +109,20 @@ pub struct Rollout {
     pub stream_grace: Duration,
     /// Faults of a rehearsal.
     pub injection: Option<Injection>,
+    /// Copies of baseline's requests for canary; `None` where none are made.
+    pub mirror: Option<Arc<Mirror>>,
     pub meter: RolloutMeter,
     pub(super) max_segments: usize,
     pub(super) epoch: Arc<AtomicU64>,
     pub(super) failover_after_cap: Duration,
     pub(super) failover_after_typed: Option<Duration>,
+}
+
+/// Which requests are copied, and where it is counted.
+#[derive(Debug)]
+pub struct Mirror {
+    pub rule: config::Mirror,
+    pub meter: Arc<MirrorMeter>,
 }
 
 // === impl Table ===
@@ -159,18 +179,39 @@ impl Table {
             rollouts: self.rollouts.iter().map(changed).collect(),
             rules: Arc::clone(&self.rules),
             telemetry: Arc::clone(&self.telemetry),
-            tls: Arc::clone(&self.tls),
+            entrances: Arc::clone(&self.entrances),
+            admin_tls: self.admin_tls.clone(),
         }
     }
 
-    /// Whether a listener speaks TLS, and with what; `None` where the configuration does not name it any more.
-    pub fn tls(&self, listener: SocketAddr) -> Option<&Option<Arc<tls::Listener>>> {
-        self.tls.get(&listener)
+    /// How clients come in at a listener; `None` where the configuration does not name it any more.
+    pub fn entrance(&self, listener: SocketAddr) -> Option<&Entrance> {
+        self.entrances.get(&listener)
     }
 
-    /// Every listener that speaks TLS.
+    /// TLS of the admin port, where it is spoken.
+    pub fn admin_tls(&self) -> Option<&Arc<tls::Listener>> {
+        self.admin_tls.as_ref()
+    }
+
+    /// Everything that was made from files of certificates: listeners, the admin port, and pools that are spoken to over
+    /// TLS.
+    pub fn tls_watched(&self) -> Vec<Arc<dyn tls::Watched>> {
+        let listeners = self.tls_listeners().into_iter();
+        let listeners = listeners.chain(self.admin_tls.clone());
+        let listeners = listeners.map(|listener| listener as Arc<dyn tls::Watched>);
+        let pools = self.pools.iter();
+        listeners
+            .chain(pools.filter_map(|pool| pool.transport.watched()))
+            .collect()
+    }
+
+    /// Every listener for learners that speaks TLS.
     pub fn tls_listeners(&self) -> Vec<Arc<tls::Listener>> {
-        self.tls.values().flatten().cloned().collect()
+        let entrances = self.entrances.values();
+        entrances
+            .filter_map(|entrance| entrance.tls.clone())
+            .collect()
     }
 
     pub fn pools(&self) -> Vec<PoolView> {
@@ -246,6 +287,17 @@ impl Rollout {
         self.pools[arm.index()]
     }
 
+    /// What its gate said last, without the faults of a rehearsal.
+    pub fn settings(&self) -> RolloutSettings {
+        RolloutSettings {
+            split: self.split.clone(),
+            latency_limits_us: self.meter.latency_limits_us(),
+            patience: self.patience,
+            failover_after: Some(self.failover_after),
+            injection: None,
+        }
+    }
+
     /// The name that a segment's ceiling stands under: `other` where it is one of the rest, unless it has its own.
     pub fn capped_segment<'a>(&self, segment: &'a str) -> &'a str {
         let has_own = || self.split.ceilings.contains_key(segment);
@@ -269,6 +321,7 @@ impl Rollout {
             error_statuses: self.error_statuses.clone(),
             stream_grace: self.stream_grace,
             injection: settings.injection,
+            mirror: self.mirror.clone(),
             meter: telemetry.rollout(&self.name, &settings.latency_limits_us, self.max_segments),
             max_segments: self.max_segments,
             epoch: Arc::clone(&self.epoch),

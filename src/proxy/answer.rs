@@ -15,8 +15,10 @@ use hyper::body::Incoming;
 
 use super::body::{Source, Upload};
 use super::deadline::Deadline;
+use super::grpc::Call;
 use super::http2::Lane;
-use super::io::Meter;
+use super::meter::Meter;
+use super::mirror::Shadow;
 use super::outcome::Trial;
 use super::stay::{OnCanary, Over, Seat};
 use super::visit::Visit;
@@ -50,6 +52,8 @@ pub(super) struct Download {
     trial: Trial,
     source: Option<Rc<Source>>,
     class: Class,
+    /// Where it answers a call of gRPC.
+    call: Option<Call>,
     latency: Duration,
     /// Since when our side waits for more.
     asked: Option<Instant>,
@@ -60,6 +64,8 @@ pub(super) struct Download {
     /// Taken among all requests, to the end of this.
     place: Option<Place>,
     stream: Option<Box<Stream>>,
+    /// What becomes a copy for canary when this has ended.
+    shadow: Option<Box<Shadow>>,
     done: bool,
 }
 
@@ -78,10 +84,12 @@ pub(super) struct Opening {
     pub(super) trial: Trial,
     pub(super) source: Option<Rc<Source>>,
     pub(super) class: Class,
+    pub(super) call: Option<Call>,
     pub(super) latency: Duration,
     pub(super) now: Instant,
     pub(super) idle_limit: Duration,
     pub(super) stream: Option<Box<Stream>>,
+    pub(super) shadow: Option<Box<Shadow>>,
 }
 
 /// Why an answer's body ends early.
@@ -93,6 +101,8 @@ pub(super) enum Broken {
     Idle,
     #[error("the stream was ended: {0:?}")]
     Over(Over),
+    #[error("the upstream stopped in the middle")]
+    Cut,
 }
 
 /// One request's time on its connection, from its beginning to the end of the answer's body.
@@ -215,6 +225,7 @@ impl Download {
             trial: opening.trial,
             source: opening.source,
             class: opening.class,
+            call: opening.call,
             latency: opening.latency,
             asked: None,
             now: opening.now,
@@ -222,6 +233,7 @@ impl Download {
             idle: None,
             place: None,
             stream: opening.stream,
+            shadow: opening.shadow,
             done: false,
         }
     }
@@ -238,16 +250,28 @@ impl Download {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Poll::Ready(over) = self.poll_over(cx) {
-            self.cut_off();
+            self.cut_off(over);
             return Poll::Ready(Some(Err(Broken::Over(over))));
         }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.note_arrival();
+                if let Some(call) = &mut self.call {
+                    call.take_in(&frame);
+                }
+                if let (Some(shadow), Some(data)) = (&mut self.shadow, frame.data_ref()) {
+                    shadow.take_in(data);
+                }
                 if self.incoming.is_end_stream() {
                     self.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
+            }
+            // HTTP/2 lets a server stop with a reset that tells of no error; what it stops in the middle of is not whole.
+            Poll::Ready(None) if self.is_cut() => {
+                self.note_arrival();
+                self.fail(None);
+                Poll::Ready(Some(Err(Broken::Cut)))
             }
             Poll::Ready(None) => {
                 self.note_arrival();
@@ -280,7 +304,7 @@ impl Download {
             // So that its end is heard from now on.
             let seat = stream.seat(&self.worker, self.source.as_deref());
             if let Poll::Ready(over) = seat.poll_over(cx) {
-                self.cut_off();
+                self.cut_off(over);
                 return Poll::Ready(Some(Err(Broken::Over(over))));
             }
         }
@@ -302,7 +326,8 @@ impl Download {
     }
 
     fn note_arrival(&mut self) {
-        let has_begun = self.stream.as_ref().is_some_and(|stream| stream.has_begun);
+        let has_begun = self.stream.as_ref().is_some_and(|stream| stream.has_begun)
+            || self.call.is_some_and(|call| call.has_begun());
         if let Some(asked) = self.asked.take() {
             self.now = clock::now();
             if !has_begun {
@@ -318,12 +343,21 @@ impl Download {
         }
     }
 
-    // A stream is ended by us: so far it was as it said.
-    fn cut_off(&mut self) {
+    // A stream is ended by us: so far it was as it said, but for a call, which owes its status and fell silent.
+    fn cut_off(&mut self, over: Over) {
+        if over == Over::Idle && self.call.is_some() {
+            self.fail(Some(self.latency));
+            return;
+        }
         self.done = true;
         self.trial
             .conclude(self.class, Some(self.latency), self.now);
         self.connection = None;
+    }
+
+    fn is_cut(&self) -> bool {
+        let shared = self.connection.as_ref();
+        shared.is_some_and(Connection::is_shared) && !self.incoming.is_end_stream()
     }
 
     fn fail(&mut self, latency: Option<Duration>) {
@@ -346,14 +380,17 @@ impl Download {
             return;
         }
         self.done = true;
-        self.trial
-            .conclude(self.class, Some(self.latency), self.now);
+        let class = self.call.map_or(self.class, |call| call.class());
+        self.trial.conclude(class, Some(self.latency), self.now);
         let unwanted = self
             .source
             .as_ref()
             .is_some_and(|source| source.is_unwanted());
         if let Some(connection) = self.connection.take().filter(|_| !unwanted) {
             keep(&self.worker, connection, self.now);
+        }
+        if let Some(shadow) = self.shadow.take() {
+            shadow.follow(self.source.as_deref());
         }
     }
 }

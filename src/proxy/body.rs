@@ -17,10 +17,12 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::deadline::{Deadline, Deadlines};
+use super::mirror::Taken;
 use super::respond::Fault;
 use super::stay::Stay;
+use super::translate::strip_trailers;
 use crate::clock;
-use crate::upstream::connect::Link;
+use crate::upstream::connect::Hold;
 
 /// Largest body that is kept to be sent again.
 const REPLAY_MAX: usize = 64 * 1024;
@@ -41,7 +43,7 @@ pub(super) struct Source {
 /// One attempt's view of the body; empty where there is none.
 pub(super) struct Upload {
     source: Option<Rc<Source>>,
-    link: Option<Arc<Link>>,
+    hold: Option<Hold>,
     turn: u32,
     at: usize,
 }
@@ -66,19 +68,27 @@ pub(super) enum Progress {
 /// Why a body ends early, for hyper; what it means is asked of the source.
 #[derive(Debug, thiserror::Error)]
 #[error("the request's body ended early")]
-pub(super) struct UploadBroken;
+pub(super) struct UploadBroken(
+    /// What a stream of HTTP/2 is reset with.
+    #[source]
+    h2::Error,
+);
 
 struct Feed {
     incoming: Incoming,
     kept: Vec<Piece>,
     kept_len: usize,
     keeps: bool,
+    /// Of data alone, for a mirror.
+    copy: Option<Taken>,
+    /// Pieces that the latest upload has taken.
+    taken: usize,
     received: u64,
     progress: Progress,
     fault: Option<Fault>,
     turn: u32,
     waiting: Option<Deadline>,
-    hold: Hold,
+    held: Held,
 }
 
 enum Piece {
@@ -86,7 +96,7 @@ enum Piece {
     Trailers(HeaderMap),
 }
 
-enum Hold {
+enum Held {
     No,
     Until {
         go: Arc<AtomicBool>,
@@ -116,12 +126,14 @@ impl Source {
             kept: Vec::new(),
             kept_len: 0,
             keeps,
+            copy: None,
+            taken: 0,
             received: 0,
             progress: Progress::Asking,
             fault: None,
             turn: 0,
             waiting: None,
-            hold: Hold::No,
+            held: Held::No,
         };
         let (limit, idle) = (limits.bytes, limits.idle);
         Some(Rc::new(Self {
@@ -135,12 +147,13 @@ impl Source {
     }
 
     /// The body for the next attempt, from its beginning; earlier ones yield nothing any more.
-    pub(super) fn upload(self: &Rc<Self>, link: &Arc<Link>) -> Upload {
+    pub(super) fn upload(self: &Rc<Self>, hold: Hold) -> Upload {
         let mut feed = self.feed.borrow_mut();
         feed.turn += 1;
+        feed.taken = 0;
         Upload {
             source: Some(Rc::clone(self)),
-            link: Some(Arc::clone(link)),
+            hold: Some(hold),
             turn: feed.turn,
             at: 0,
         }
@@ -154,30 +167,48 @@ impl Source {
     /// Holds the body back until the flag it returns is set, or upstream has had time enough.
     pub(super) fn hold_back(&self) -> Arc<AtomicBool> {
         let go = Arc::new(AtomicBool::new(false));
-        self.feed.borrow_mut().hold = Hold::Until {
+        self.feed.borrow_mut().held = Held::Until {
             go: Arc::clone(&go),
             patience: None,
         };
         go
     }
 
-    /// The answer has come: what is still held back is never asked for.
+    /// The answer has come: what is still held back is never asked for, and nothing is sent again.
     pub(super) fn answered(&self) {
         let mut feed = self.feed.borrow_mut();
-        if matches!(feed.hold, Hold::Until { .. }) {
-            feed.hold = Hold::ForEver;
+        feed.let_go();
+        if matches!(feed.held, Held::Until { .. }) {
+            feed.held = Held::ForEver;
         }
     }
 
     /// Whether the answer came while the body was still held back.
     pub(super) fn is_unwanted(&self) -> bool {
-        matches!(self.feed.borrow().hold, Hold::ForEver)
+        matches!(self.feed.borrow().held, Held::ForEver)
     }
 
     /// Whether an attempt that begins now can send all of it.
     pub(super) fn is_whole(&self) -> bool {
         let feed = self.feed.borrow();
         feed.fault.is_none() && (feed.keeps || feed.received == 0)
+    }
+
+    /// How many bytes it will have, where that was said.
+    pub(super) fn exact(&self) -> Option<u64> {
+        self.exact
+    }
+
+    /// Copies what is read from now on, up to so many bytes.
+    pub(super) fn copy(&self, limit: usize) {
+        self.feed.borrow_mut().copy = Some(Taken::up_to(limit));
+    }
+
+    /// What was copied, once all of it was read.
+    pub(super) fn take_copy(&self) -> Option<Taken> {
+        let mut feed = self.feed.borrow_mut();
+        let is_finished = matches!(feed.progress, Progress::Finished(_));
+        feed.copy.take().filter(|_| is_finished)
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -225,19 +256,19 @@ impl Source {
     }
 
     fn is_held(&self, feed: &mut Feed, cx: &mut Context<'_>) -> bool {
-        let held = match &mut feed.hold {
-            Hold::No => return false,
-            Hold::ForEver => true,
-            Hold::Until { go, patience } => {
+        let is_held = match &mut feed.held {
+            Held::No => return false,
+            Held::ForEver => true,
+            Held::Until { go, patience } => {
                 let patience =
                     patience.get_or_insert_with(|| self.deadlines.after(CONTINUE_PATIENCE));
                 !go.load(Ordering::Relaxed) && Pin::new(patience).poll(cx).is_pending()
             }
         };
-        if !held {
-            feed.hold = Hold::No;
+        if !is_held {
+            feed.held = Held::No;
         }
-        held
+        is_held
     }
 
     fn take_in(&self, feed: &mut Feed, frame: &Frame<Bytes>) -> Result<(), Fault> {
@@ -257,6 +288,9 @@ impl Source {
             feed.kept_len += len;
             feed.kept.extend(Piece::of(frame));
         }
+        if let (Some(copy), Some(data)) = (&mut feed.copy, frame.data_ref()) {
+            copy.take_in(data);
+        }
         let now = clock::now();
         feed.progress = if feed.incoming.is_end_stream() {
             Progress::Finished(now)
@@ -273,18 +307,32 @@ impl Upload {
     pub(super) fn none() -> Self {
         Self {
             source: None,
-            link: None,
+            hold: None,
             turn: 0,
             at: 0,
         }
     }
 
+    // What speaks of a connection is malformed in HTTP/2, in trailers too (RFC 9113, 8.2.2).
+    fn outgoing(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if !frame.is_trailers() || !self.hold.as_ref().is_some_and(Hold::is_stream) {
+            return frame;
+        }
+        frame.into_trailers().map_or_else(
+            |frame| frame,
+            |mut trailers| {
+                strip_trailers(&mut trailers);
+                Frame::trailers(trailers)
+            },
+        )
+    }
+
     fn broken(&self) -> Poll<Option<Result<Frame<Bytes>, UploadBroken>>> {
         // Before hyper closes: a part must not look like the whole.
-        if let Some(link) = &self.link {
-            link.reset();
+        if let Some(hold) = &self.hold {
+            hold.reset();
         }
-        Poll::Ready(Some(Err(UploadBroken)))
+        Poll::Ready(Some(Err(UploadBroken(h2::Reason::CANCEL.into()))))
     }
 }
 
@@ -304,8 +352,10 @@ impl Body for Upload {
             return self.broken();
         }
         if let Some(piece) = feed.kept.get(self.at) {
+            let frame = self.outgoing(piece.frame());
             self.at += 1;
-            return Poll::Ready(Some(Ok(piece.frame())));
+            feed.taken = self.at;
+            return Poll::Ready(Some(Ok(frame)));
         }
         if matches!(feed.progress, Progress::Finished(_)) {
             return Poll::Ready(None);
@@ -313,7 +363,8 @@ impl Body for Upload {
         match source.poll_next(&mut feed, cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.at = feed.kept.len();
-                Poll::Ready(Some(Ok(frame)))
+                feed.taken = self.at;
+                Poll::Ready(Some(Ok(self.outgoing(frame))))
             }
             Poll::Ready(Some(Err(fault))) => {
                 feed.fault = Some(fault);
@@ -339,6 +390,18 @@ impl Body for Upload {
             Some(source) => source
                 .exact
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
+    }
+}
+
+// === impl Feed ===
+
+impl Feed {
+    // Keeps nothing any more, unless the latest upload has yet to take it.
+    fn let_go(&mut self) {
+        self.keeps = false;
+        if self.taken >= self.kept.len() {
+            self.kept = Vec::new();
         }
     }
 }

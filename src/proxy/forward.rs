@@ -3,9 +3,10 @@
 //! The one wait of a request. What follows a failure is decided in `next`, which is pure; the loop carries it out.
 //! Before each canary attempt the weight's epoch is compared: a retreat that was published is obeyed.
 
-use std::pin::pin;
+mod head;
+
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Request, Response, StatusCode, response};
 use hyper::body::Incoming;
@@ -15,11 +16,13 @@ use super::answer::{Download, Opening, Stream, discard};
 use super::body::Upload;
 use super::choose::{self, Choice};
 use super::deadline::Elapsed;
+use super::grpc::Call;
 use super::headers;
 use super::next::{Failure, Next, Situation, next};
 use super::order::Order;
 use super::outcome::{Ledger, Trial, class_of};
 use super::passage::{Agreed, Passage};
+use super::refusal::Refusal;
 use super::respond::Fault;
 use super::stay::OnCanary;
 use super::upgrade::Asked;
@@ -27,18 +30,16 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::Failover;
 use crate::live::{Held, PoolIndex, RolloutIndex};
+use crate::proxy_protocol::Introduction;
 use crate::rollout::name::Arm;
 use crate::rollout::rehearsal as inject;
 use crate::rollout::slot::Class;
 use crate::telemetry::{Attempt, Tally};
 use crate::upstream::admission::{Overloaded, Place};
-use crate::upstream::connect::Connection;
+use crate::upstream::connect::{ConnectError, Connection, Patience, Way};
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::EndpointId;
 use crate::upstream::pool::Ask;
-
-/// A request that is not idempotent takes no connection that was idle for longer: its server may just be closing it.
-const FRESH_ENOUGH: Duration = Duration::from_secs(1);
 
 /// Where a request is on its way.
 pub(super) struct Course {
@@ -54,6 +55,7 @@ pub(super) struct Course {
     began: Instant,
     /// Of the learner, for pools that hash.
     key: u64,
+    whose: Introduction,
     tried: Vec<EndpointId>,
     retries_left: u32,
     /// Went again without counting as an attempt: that happens once, and on a fresh connection.
@@ -69,6 +71,8 @@ pub(super) struct Start {
     pub(super) chosen: Option<(RolloutIndex, Choice)>,
     /// Of the learner, or of the client's address where no rollout says who that is.
     pub(super) key: u64,
+    /// The client's connection, for pools that are told of it.
+    pub(super) whose: Introduction,
     pub(super) began: Instant,
 }
 
@@ -125,6 +129,7 @@ impl Course {
             rollout: start.chosen.map(|(rollout, _)| rollout),
             began: start.began,
             key: start.key,
+            whose: start.whose,
             tried: Vec::new(),
             retries_left,
             is_resent: false,
@@ -168,6 +173,12 @@ impl Course {
                 return Err(Failure::Overloaded);
             }
         }
+        if order.asked.is_some() && held.pool(self.pool).transport.is_http2() {
+            // What a learner asks for says nothing of an arm.
+            trial.withdraw();
+            self.ledger.forget();
+            return Err(Failure::NoTunnel);
+        }
         let connection = match self.connection(order, now).await {
             Ok(connection) => connection,
             Err(failure) => {
@@ -207,16 +218,18 @@ impl Course {
         };
         let endpoint = pool.pick(&roster, ask).ok_or(Failure::NoEndpoint)?;
         let connections = &self.worker.connections;
+        let patience = Patience::of(&pool.timeouts, endpoint, order.is_idempotent, now);
+        let way = Way {
+            transport: &pool.transport,
+            endpoint,
+            whose: &self.whose,
+        };
         if !self.is_resent {
-            let idle = pool.timeouts.idle;
-            let idle = if order.is_idempotent {
-                idle
-            } else {
-                idle.min(FRESH_ENOUGH)
-            };
-            while let Some(connection) = connections.take(endpoint, now, idle) {
-                // What may be sent once only is not sent into a connection that its server has just closed.
-                if order.is_idempotent || connection.is_still_ready().await {
+            while let Some(connection) = connections.take(way, now, patience) {
+                // What may be sent once only is not sent into a connection that its server has just closed. HTTP/2 says
+                // what was not processed.
+                let may_go = order.is_idempotent || connection.is_shared();
+                if may_go || connection.is_still_ready().await {
                     return Ok(connection);
                 }
             }
@@ -224,10 +237,7 @@ impl Course {
         match self
             .worker
             .deadlines
-            .within(
-                pool.timeouts.connect,
-                connections.connect(endpoint, pool.timeouts.idle),
-            )
+            .within(pool.timeouts.connect, connections.connect(way, patience))
             .await
         {
             Ok(Ok(connection)) => Ok(connection),
@@ -235,7 +245,7 @@ impl Course {
                 tracing::debug!(%error, "no connection");
                 pool.note(endpoint, Some(Failing::Connect), now, clock::now());
                 self.tried.push(endpoint.id());
-                Err(Failure::ConnectFailed)
+                Err(self.unconnected(&error))
             }
             Err(Elapsed) => {
                 tracing::debug!(endpoint = endpoint.address(), "no connection in time");
@@ -254,13 +264,15 @@ impl Course {
     ) -> Result<Reply, Failure> {
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
-        let (endpoint, link) = (connection.endpoint(), connection.link());
-        let may_repeat = order.is_replayable()
-            && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
+        let (endpoint, hold) = (connection.endpoint(), connection.hold());
+        // A stream that was not processed does not come back, whatever its method.
+        let may_repeat = connection.is_shared()
+            || order.is_replayable()
+                && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
         let request = if may_repeat {
-            order.copy(pool, endpoint, link)
+            order.copy(pool, endpoint, hold)
         } else {
-            order.give(pool, endpoint, link)
+            order.give(pool, endpoint, hold)
         };
         let (limit, is_cut_short) = self.head_limit(order, &trial, endpoint.id());
         let injected = self.injected();
@@ -292,6 +304,8 @@ impl Course {
             Err(Elapsed) => {
                 if is_cut_short {
                     trial.acquit();
+                } else {
+                    connection.suspect();
                 }
                 trial.fail(Some(now.saturating_duration_since(trial.began())));
                 self.tried.push(connection.endpoint().id());
@@ -302,7 +316,7 @@ impl Course {
 
     fn answered(
         &mut self,
-        order: &Order,
+        order: &mut Order,
         mut trial: Trial,
         connection: Connection<Upload>,
         answer: Response<Incoming>,
@@ -324,11 +338,18 @@ impl Course {
             return Err(Failure::BadAnswer);
         }
         let latency = trial.head_latency(now);
+        let call = order
+            .is_call
+            .then(|| Call::answered(parts.status, &parts.headers));
+        let call = call.flatten();
         let errors = self
             .rollout
             .map_or(&[][..], |index| &self.held.rollout(index).error_statuses);
         let class = class_of(parts.status, errors);
-        if self.is_replaced(order, parts.status, now) {
+        let has_failed =
+            parts.status.is_server_error() || call.is_some_and(|call| call.has_failed());
+        if has_failed && self.is_replaced(order, now) {
+            let class = call.map_or(class, |call| call.class());
             trial.conclude(class, Some(latency), now);
             discard(&self.worker, incoming, connection, now);
             return Err(Failure::Status);
@@ -338,18 +359,22 @@ impl Course {
             source.answered();
         }
         let idle_limit = self.held.pool(self.pool).timeouts.body_idle;
-        let stream =
-            headers::is_stream(&parts.headers).then(|| Stream::new(self.on_canary(&trial)));
+        let is_stream = call.is_some() || headers::is_stream(&parts.headers);
+        let stream = is_stream.then(|| Stream::new(self.on_canary(&trial)));
+        let shadow = order.shadow.take().filter(|_| !is_stream);
+        let shadow = shadow.map(|shadow| shadow.beside(&parts));
         let opening = Opening {
             incoming,
             connection,
             trial,
             source,
             class,
+            call,
             latency,
             now,
             idle_limit,
             stream,
+            shadow,
         };
         let download = Download::new(&self.worker, opening);
         Ok((parts, Passed::Download(download)))
@@ -415,12 +440,21 @@ impl Course {
             trial.withdraw();
             return Failure::Client(fault);
         }
+        let refusal = Refusal::of(&error);
+        connection.retire();
         let was_unsent = unsent.is_some();
-        if let Some(request) = unsent {
+        if let Some(request) = unsent
+            && !connection.is_shared()
+        {
             order.take_back(request, self.held.pool(self.pool));
         }
-        let is_stale = connection.reused() && !connection.link().answered() && !error.is_parse();
-        if !self.is_resent && (was_unsent || is_stale && order.is_replayable()) {
+        let not_processed = refusal == Refusal::NotProcessed && order.is_whole();
+        let is_stale = connection.reused() && !connection.answered() && refusal == Refusal::Broken;
+        if is_stale {
+            connection.was_stale();
+        }
+        let goes_again = was_unsent || not_processed || is_stale && order.is_replayable();
+        if !self.is_resent && goes_again {
             trial.withdraw();
             self.worker.recorder.tally(Tally::StaleConnection);
             return Failure::Stale;
@@ -430,10 +464,30 @@ impl Course {
         if was_unsent {
             return Failure::ConnectFailed;
         }
-        if error.is_parse() || connection.link().is_endless() {
-            Failure::BadAnswer
-        } else {
-            Failure::Reset
+        if connection.link().is_endless() {
+            return Failure::BadAnswer;
+        }
+        match refusal {
+            Refusal::Malformed => Failure::BadAnswer,
+            Refusal::NotTrusted if !connection.reused() => {
+                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
+                Failure::NotTrusted
+            }
+            Refusal::NotProcessed | Refusal::Refused if order.is_whole() => Failure::Refused,
+            Refusal::NotProcessed | Refusal::Refused | Refusal::NotTrusted | Refusal::Broken => {
+                Failure::Reset
+            }
+        }
+    }
+
+    fn unconnected(&self, error: &ConnectError) -> Failure {
+        match error {
+            ConnectError::Tls { .. } => {
+                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
+                Failure::TlsFailed
+            }
+            ConnectError::Timeout { .. } => Failure::ConnectTimeout,
+            ConnectError::Refused { .. } | ConnectError::Handshake { .. } => Failure::ConnectFailed,
         }
     }
 
@@ -493,12 +547,11 @@ impl Course {
             .map(|(index, _)| self.held.rollout(index).failover)
     }
 
-    fn is_replaced(&self, order: &Order, status: StatusCode, now: Instant) -> bool {
+    fn is_replaced(&self, order: &Order, now: Instant) -> bool {
         let Some((index, _)) = self.canary else {
             return false;
         };
-        status.is_server_error()
-            && self.held.rollout(index).failover.status_5xx
+        self.held.rollout(index).failover.status_5xx
             && order.is_replayable()
             && self.worker.take_failover(index, now)
     }
@@ -548,73 +601,5 @@ impl Course {
     fn is_over(&self, now: Instant) -> bool {
         let limit = self.held.pool(self.pool).timeouts.request;
         !limit.is_zero() && now.saturating_duration_since(self.began) >= limit
-    }
-
-    // The longest wait for the answer's head from the request's last byte, zero = none; and whether it is shorter than
-    // the endpoint's own time, because baseline can answer.
-    fn head_limit(&self, order: &Order, trial: &Trial, present: EndpointId) -> (Duration, bool) {
-        let pool = self.held.pool(self.pool);
-        let own = pool.timeouts.answer_head;
-        if !order.is_replayable() {
-            return (own, false);
-        }
-        let earlier = |limit: Duration| if own.is_zero() { limit } else { own.min(limit) };
-        let early = self
-            .canary
-            .map(|(index, _)| self.held.rollout(index))
-            .filter(|rollout| rollout.failover.timeout);
-        if let Some(rollout) = early {
-            let limit = earlier(rollout.failover_after);
-            return (limit, limit != own);
-        }
-        // Where nobody else is left, one attempt may take all the time there is.
-        if self.retries_left > 0 && pool.has_other(present, &self.tried, trial.began()) {
-            return (earlier(pool.config().retries.per_try), false);
-        }
-        (own, false)
-    }
-
-    async fn head_within<F: Future>(
-        &self,
-        limit: Duration,
-        trial: &Trial,
-        future: F,
-    ) -> Result<F::Output, Elapsed> {
-        let mut future = pin!(future);
-        let mut left = self
-            .head_time_left(limit, trial, trial.began())
-            .ok_or(Elapsed)?;
-        loop {
-            match self.worker.deadlines.within(left, future.as_mut()).await {
-                Ok(output) => return Ok(output),
-                // The client may have been sending meanwhile, which is not upstream's time.
-                Err(Elapsed) => {
-                    left = self
-                        .head_time_left(limit, trial, clock::now())
-                        .ok_or(Elapsed)?
-                }
-            }
-        }
-    }
-
-    // `None` where the time is up; zero = no limit.
-    fn head_time_left(&self, limit: Duration, trial: &Trial, now: Instant) -> Option<Duration> {
-        let head = if limit.is_zero() {
-            None
-        } else {
-            Some(limit.saturating_sub(trial.waited(now)))
-        };
-        let request = self.held.pool(self.pool).timeouts.request;
-        let passed = now.saturating_duration_since(self.began);
-        let request = if request.is_zero() {
-            None
-        } else {
-            Some(request.saturating_sub(passed))
-        };
-        match head.into_iter().chain(request).min() {
-            Some(Duration::ZERO) => None,
-            Some(left) => Some(left),
-            None => Some(Duration::ZERO),
-        }
     }
 }

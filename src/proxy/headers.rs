@@ -13,6 +13,8 @@ use super::respond::{Fault, X_SERIN_ERROR};
 use crate::live::Rules;
 
 pub(super) const X_SERIN_POOL: HeaderName = HeaderName::from_static("x-serin-pool");
+/// On copies of requests, whose answers nobody waits for.
+pub(super) const X_SERIN_MIRROR: HeaderName = HeaderName::from_static("x-serin-mirror");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

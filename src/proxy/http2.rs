@@ -26,10 +26,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use super::answer::Turn;
-use super::connection::{Cut, Place};
 use super::frames::PAYLOAD_MAX;
-use super::io::Meter;
+use super::meter::Meter;
 use super::passage::{ClientSide, End, Passage};
+use super::registry::{Cut, Place};
 use super::service::{Client, handle};
 use super::stay::Over;
 use super::translate;

@@ -1,4 +1,4 @@
-//! The I/O type below hyper towards a client, and the phases of its connection.
+//! The I/O type below hyper towards a client.
 //!
 //! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2 and its frames, a client that does not
 //! read. What the guard refuses never reaches hyper, and an answer that hyper would make by itself never leaves; the
@@ -6,61 +6,16 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::{Ending, Frames, PREFACE};
 use super::guard::{Guard, Refused};
+use super::meter::{Meter, Phase};
 use super::passage::ClientSide;
-use super::respond::Fault;
 use crate::config::Limits;
-
-/// What a connection is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Accepted; no byte yet.
-    Fresh,
-    /// A head has begun.
-    Head,
-    /// A request is being served.
-    Busy,
-    /// The answer's body ended; its last bytes are being written.
-    Finishing,
-    /// Between two requests.
-    Idle,
-}
-
-/// What the I/O type, the service and the sweep of one connection tell each other. All on one worker; atomic only
-/// because what lies below hyper has to be `Send`.
-#[derive(Debug)]
-pub(super) struct Meter {
-    clock: Arc<CoarseClock>,
-    phase: AtomicU8,
-    /// Coarse milliseconds.
-    phase_since: AtomicU32,
-    /// Coarse milliseconds, plus one; 0 = not blocked.
-    write_blocked_since: AtomicU32,
-    refusal: OnceLock<Fault>,
-    /// Requests that were begun.
-    begun: AtomicU32,
-    /// The answer went out before the request's body was read whole.
-    unread: AtomicBool,
-    /// The client began with the preface of HTTP/2.
-    is_http2: AtomicBool,
-    /// Streams of HTTP/2 that are being served.
-    streams: AtomicU32,
-    /// Coarse milliseconds, plus one, since a frame of HTTP/2 or a block of its headers began; 0 = none is open.
-    partial_since: AtomicU32,
-    /// More control frames than any client needs.
-    is_flood: AtomicBool,
-}
-
-/// Milliseconds since the worker began, as its last sweep saw them.
-#[derive(Debug, Default)]
-pub(super) struct CoarseClock(AtomicU32);
 
 /// A client's connection below hyper. `S` is the transport.
 #[derive(Debug)]
@@ -97,181 +52,6 @@ const EARLY_MAX: usize = 16 * 1024;
 /// Read at once while a head is not whole.
 const HEAD_PIECE: usize = 4096;
 
-// === impl CoarseClock ===
-
-impl CoarseClock {
-    pub(super) fn set(&self, millis: u32) {
-        self.0.store(millis, Ordering::Relaxed);
-    }
-
-    pub(super) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-// === impl Phase ===
-
-impl Phase {
-    const ALL: [Self; 5] = [
-        Self::Fresh,
-        Self::Head,
-        Self::Busy,
-        Self::Finishing,
-        Self::Idle,
-    ];
-
-    const fn number(self) -> u8 {
-        match self {
-            Self::Fresh => 0,
-            Self::Head => 1,
-            Self::Busy => 2,
-            Self::Finishing => 3,
-            Self::Idle => 4,
-        }
-    }
-}
-
-// === impl Meter ===
-
-impl Meter {
-    pub(super) fn new(clock: Arc<CoarseClock>) -> Arc<Self> {
-        let phase_since = AtomicU32::new(clock.now());
-        Arc::new(Self {
-            clock,
-            phase: AtomicU8::new(Phase::Fresh.number()),
-            phase_since,
-            write_blocked_since: AtomicU32::new(0),
-            refusal: OnceLock::new(),
-            begun: AtomicU32::new(0),
-            unread: AtomicBool::new(false),
-            is_http2: AtomicBool::new(false),
-            streams: AtomicU32::new(0),
-            partial_since: AtomicU32::new(0),
-            is_flood: AtomicBool::new(false),
-        })
-    }
-
-    pub(super) fn phase(&self) -> Phase {
-        let number = usize::from(self.phase.load(Ordering::Relaxed));
-        Phase::ALL.get(number).copied().unwrap_or(Phase::Busy)
-    }
-
-    pub(super) fn enter(&self, phase: Phase) {
-        self.phase.store(phase.number(), Ordering::Relaxed);
-        self.phase_since.store(self.clock.now(), Ordering::Relaxed);
-    }
-
-    /// A request is served from now on.
-    pub(super) fn begin_turn(&self) {
-        let begun = self.begun.load(Ordering::Relaxed);
-        self.begun.store(begun.wrapping_add(1), Ordering::Relaxed);
-        if !self.is_http2() || self.streams.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.enter(Phase::Busy);
-        }
-    }
-
-    /// Its answer is over. Of HTTP/2's streams the last one leaves the connection idle.
-    pub(super) fn end_turn(&self) {
-        if !self.is_http2() {
-            self.enter(Phase::Finishing);
-        } else if self.streams.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.enter(Phase::Idle);
-        }
-    }
-
-    /// Whether the client began with the preface of HTTP/2.
-    pub(super) fn is_http2(&self) -> bool {
-        self.is_http2.load(Ordering::Relaxed)
-    }
-
-    /// Whether the connection ended for its control frames.
-    pub(super) fn is_flood(&self) -> bool {
-        self.is_flood.load(Ordering::Relaxed)
-    }
-
-    /// Coarse milliseconds for which a frame of HTTP/2 that is no body has not ended; `None` where none is open.
-    pub(super) fn partial_age(&self) -> Option<u32> {
-        let since = self.partial_since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.clock.now().saturating_sub(since))
-    }
-
-    pub(super) fn clock(&self) -> &CoarseClock {
-        &self.clock
-    }
-
-    /// Coarse milliseconds spent in the present phase.
-    pub(super) fn phase_age(&self) -> u32 {
-        self.clock
-            .now()
-            .saturating_sub(self.phase_since.load(Ordering::Relaxed))
-    }
-
-    /// Coarse milliseconds for which the client has not read what waits for it; `None` where nothing waits.
-    pub(super) fn write_blocked(&self) -> Option<u32> {
-        let since = self
-            .write_blocked_since
-            .load(Ordering::Relaxed)
-            .checked_sub(1)?;
-        Some(self.clock.now().saturating_sub(since))
-    }
-
-    /// What must be answered because the head, or what follows it, was not let through to hyper.
-    pub(super) fn refusal(&self) -> Option<Fault> {
-        self.refusal.get().copied()
-    }
-
-    pub(super) fn set_unread(&self) {
-        self.unread.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
-    }
-
-    fn refuse(&self, fault: Fault) -> io::Error {
-        self.refusal.get_or_init(|| fault);
-        io::ErrorKind::InvalidData.into()
-    }
-
-    fn note_read(&self, bytes: &[u8]) {
-        if matches!(self.phase(), Phase::Fresh | Phase::Idle) && !bytes.is_empty() {
-            self.enter(Phase::Head);
-        }
-    }
-
-    // Outside a request only hyper itself has something to say: that it could not read the head.
-    fn note_write(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.phase() {
-            Phase::Busy | Phase::Finishing => Ok(()),
-            Phase::Fresh | Phase::Head | Phase::Idle => {
-                let status = bytes.get(9..12).unwrap_or_default();
-                Err(self.refuse(Fault::of_unreadable_head(status)))
-            }
-        }
-    }
-
-    fn note_partial(&self, is_partial: bool) {
-        if !is_partial {
-            self.partial_since.store(0, Ordering::Relaxed);
-        } else if self.partial_since.load(Ordering::Relaxed) == 0 {
-            self.partial_since
-                .store(self.clock.now() + 1, Ordering::Relaxed);
-        }
-    }
-
-    fn note_written(&self, polled: &Poll<io::Result<usize>>) {
-        let blocked = self.write_blocked_since.load(Ordering::Relaxed);
-        if polled.is_pending() {
-            if blocked == 0 {
-                self.write_blocked_since
-                    .store(self.clock.now() + 1, Ordering::Relaxed);
-            }
-        } else if blocked != 0 {
-            self.write_blocked_since.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
 // === impl Accepted ===
 
 impl<S> Accepted<S> {
@@ -296,9 +76,9 @@ impl<S> Accepted<S> {
 
     /// The same connection from its first byte, spoken to in HTTP/2 from now on.
     pub(super) fn into_http2(mut self) -> Self {
-        self.meter.is_http2.store(true, Ordering::Relaxed);
+        self.meter.set_http2();
         self.meter.enter(Phase::Idle);
-        self.protocol = Protocol::Http2(Frames::new(self.meter.clock.now()));
+        self.protocol = Protocol::Http2(Frames::new(self.meter.clock().now()));
         self
     }
 
@@ -389,7 +169,7 @@ impl<S> Accepted<S> {
     /// Whether every request whose head passed was answered.
     fn is_answered(&self) -> bool {
         let is_served = matches!(self.meter.phase(), Phase::Busy | Phase::Finishing);
-        !is_served && self.guard.heads() == self.meter.begun.load(Ordering::Relaxed)
+        !is_served && self.guard.heads() == self.meter.begun()
     }
 }
 
@@ -423,7 +203,7 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
             self.early.extend_from_slice(bytes);
             buf.set_filled(before);
             if self.early.starts_with(PREFACE) {
-                self.meter.is_http2.store(true, Ordering::Relaxed);
+                self.meter.set_http2();
                 return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
             }
             if is_end || !is_like_preface(&self.early) {
@@ -543,14 +323,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<S> {
             return Poll::Ready(Ok(()));
         };
         let bytes = buf.filled().get(before..).unwrap_or_default();
-        let read = frames.read(bytes, me.meter.clock.now());
+        let read = frames.read(bytes, me.meter.clock().now());
         me.meter.note_partial(frames.is_partial());
         let Err(ending) = read else {
             return Poll::Ready(Ok(()));
         };
-        me.meter
-            .is_flood
-            .store(ending == Ending::Flood, Ordering::Relaxed);
+        if ending == Ending::Flood {
+            me.meter.set_flood();
+        }
         let goodbye = frames.goodbye(ending);
         me.say_goodbye(cx, &goodbye);
         Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
@@ -621,6 +401,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
 mod tests {
     use tokio::io::AsyncReadExt;
 
+    use super::super::respond::Fault;
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -634,32 +415,6 @@ mod tests {
     fn what_lies_below_hyper_is_send() {
         fn is_send<T: Send>() {}
         is_send::<Accepted<tokio::net::TcpStream>>();
-    }
-
-    #[test]
-    fn phases_follow_the_bytes() {
-        let clock = Arc::new(CoarseClock::default());
-        let meter = Meter::new(Arc::clone(&clock));
-        meter.note_read(b"");
-        assert_eq!(meter.phase(), Phase::Fresh);
-        clock.set(500);
-        meter.note_read(b"GET");
-        assert_eq!((meter.phase(), meter.phase_age()), (Phase::Head, 0));
-        clock.set(800);
-        meter.note_read(b" / ");
-        assert_eq!(
-            (meter.phase(), meter.phase_age()),
-            (Phase::Head, 300),
-            "the head's age counts from its first byte"
-        );
-        meter.enter(Phase::Busy);
-        meter.note_write(b"HTTP/1.1 200 OK").expect("our answer");
-        assert_eq!(meter.refusal(), None);
-        meter.enter(Phase::Idle);
-        meter
-            .note_write(b"HTTP/1.1 431 Request Header Fields Too Large")
-            .expect_err("not our answer");
-        assert_eq!(meter.refusal(), Some(Fault::HeadersTooLarge));
     }
 
     // Reads what comes in these pieces to its end, or to the fault.

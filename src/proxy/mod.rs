@@ -1,10 +1,10 @@
 //! The data path, in the order a request meets it.
 //!
-//! `listen` binds, `worker` accepts, `connection` and `io` keep a client's connection, `http2` and `frames` one of
-//! HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `next`, `order` and `body` up, `answer`
+//! `listen` binds, `worker` accepts, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
+//! a client's connection, `http2` and `frames` one of HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `next`, `order` and `body` up, `answer`
 //! down, `outcome` for the records, and `respond` where an error becomes a status. Where a request asks for another
 //! protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows; `stay`
-//! looks after them and after streams. Knows nothing of the control path.
+//! looks after them and after streams; `mirror` sends copies of baseline's requests to canary. Knows nothing of the control path.
 
 mod answer;
 mod body;
@@ -14,16 +14,23 @@ mod connection;
 mod deadline;
 mod forward;
 mod frames;
+mod grpc;
 mod guard;
 mod headers;
 mod http2;
+mod introduction;
 mod io;
 mod learner;
 mod listen;
+mod meter;
+mod mirror;
 mod next;
 mod order;
 mod outcome;
+mod outgoing;
 mod passage;
+mod refusal;
+mod registry;
 mod respond;
 mod service;
 mod stay;
@@ -35,7 +42,7 @@ mod visit;
 mod websocket;
 mod worker;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
@@ -46,7 +53,7 @@ use crate::live::Live;
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::Telemetry;
 
-pub use listen::BindError;
+pub use listen::{BindError, Bound};
 
 use listen::raise_file_limit;
 
@@ -68,9 +75,7 @@ pub struct ProxyParts {
 /// Bound sockets that nobody accepts on yet: a list for each worker.
 #[derive(Debug)]
 pub struct Listeners {
-    sockets: Vec<Vec<TcpListener>>,
-    /// As configured, in the order of each list of sockets.
-    configured: Vec<SocketAddr>,
+    sockets: Vec<Vec<Bound>>,
     addresses: Vec<SocketAddr>,
 }
 
@@ -105,16 +110,20 @@ struct EndGuard {
 
 /// Binds every address, once for each worker.
 pub fn bind(server: &Server) -> Result<Listeners, BindError> {
-    let sockets = listen::bind(&server.listen, server.workers.max(1))?;
-    let first = sockets.first().into_iter().flatten();
-    let addresses = first
-        .filter_map(|socket| socket.local_addr().ok())
-        .collect();
-    Ok(Listeners {
-        sockets,
-        configured: server.listen.clone(),
-        addresses,
-    })
+    adopt(server, &mut Vec::new())
+}
+
+/// The same, with the sockets of a process that is replaced; leaves those of addresses that the configuration does not
+/// name.
+pub fn adopt(server: &Server, inherited: &mut Vec<Bound>) -> Result<Listeners, BindError> {
+    let sockets = listen::bind(&server.listen, server.workers.max(1), inherited)?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for socket in sockets.first().into_iter().flatten() {
+        addresses.extend(socket.listener.local_addr().ok());
+    }
+    // A worker may have several sockets of one address.
+    addresses.dedup();
+    Ok(Listeners { sockets, addresses })
 }
 
 /// Starts a worker for each list of sockets: from now on connections are accepted.
@@ -122,11 +131,10 @@ pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers
     let count = listeners.sockets.len();
     let (sender, ends) = mpsc::unbounded_channel();
     for (worker, sockets) in listeners.sockets.into_iter().enumerate() {
-        let configured = listeners.configured.iter().copied();
         let worker_parts = WorkerParts {
             live: Arc::clone(&parts.live),
             recorder: parts.telemetry.recorder(),
-            listeners: configured.zip(sockets).collect(),
+            listeners: sockets,
             workers: count,
             max_connections: (parts.max_connections / count).max(1),
             shutdown: parts.shutdown.clone(),
@@ -173,6 +181,22 @@ fn spawn(
         });
     })?;
     Ok(())
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    /// Second handles of all sockets, for whoever takes over.
+    pub fn duplicates(&self) -> std::io::Result<Vec<Bound>> {
+        let all = self.sockets.iter().flatten();
+        all.map(|socket| {
+            Ok(Bound {
+                configured: socket.configured,
+                listener: socket.listener.try_clone()?,
+            })
+        })
+        .collect()
+    }
 }
 
 // === impl Workers ===

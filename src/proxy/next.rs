@@ -13,6 +13,14 @@ pub(super) enum Failure {
     Retreated,
     ConnectFailed,
     ConnectTimeout,
+    /// No TLS with the endpoint.
+    TlsFailed,
+    /// The endpoint ended TLS when the request was on its way.
+    NotTrusted,
+    /// The endpoint refused the request, and did nothing for it.
+    Refused,
+    /// Its pool speaks HTTP/2, to which no other protocol is changed to.
+    NoTunnel,
     /// A connection was closed under a request that was not sent, or may be sent again: no attempt.
     Stale,
     Reset,
@@ -72,7 +80,12 @@ pub(super) fn next(now: Situation) -> Next {
         Failure::NoEndpoint => Next::GiveUp,
         Failure::Overloaded if failover.connect => Next::Reroute,
         Failure::Overloaded => Next::GiveUp,
-        Failure::ConnectFailed | Failure::ConnectTimeout => {
+        Failure::NoTunnel if now.failover.is_some() => Next::Reroute,
+        Failure::NoTunnel => Next::GiveUp,
+        Failure::ConnectFailed
+        | Failure::ConnectTimeout
+        | Failure::TlsFailed
+        | Failure::Refused => {
             if can_repeat && now.has_untried {
                 Next::Retry
             } else if failover.connect {
@@ -83,7 +96,9 @@ pub(super) fn next(now: Situation) -> Next {
                 Next::GiveUp
             }
         }
-        Failure::Reset | Failure::BadAnswer => after_sent(failover.reset, can_repeat),
+        Failure::Reset | Failure::NotTrusted | Failure::BadAnswer => {
+            after_sent(failover.reset, can_repeat)
+        }
         // The same endpoint would be no faster.
         Failure::Timeout => after_sent(failover.timeout, can_repeat && now.has_untried),
         Failure::Status => Next::Reroute,
@@ -100,8 +115,10 @@ impl Failure {
             Self::NoEndpoint | Self::Retreated => Fault::NoEndpoint,
             Self::Overloaded => Fault::Overloaded,
             Self::ConnectFailed => Fault::ConnectFailed,
+            Self::TlsFailed | Self::NotTrusted => Fault::TlsFailed,
+            Self::NoTunnel => Fault::NotImplemented,
             Self::ConnectTimeout | Self::Timeout => Fault::Timeout,
-            Self::Stale | Self::Reset | Self::Status => Fault::Reset,
+            Self::Stale | Self::Refused | Self::Reset | Self::Status => Fault::Reset,
             Self::BadAnswer => Fault::BadAnswer,
             Self::Client(fault) => fault,
         }
@@ -145,8 +162,8 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_goes_again_whatever_its_method() {
-        use Failure::{ConnectFailed, ConnectTimeout};
-        for failure in [ConnectFailed, ConnectTimeout] {
+        use Failure::{ConnectFailed, ConnectTimeout, Refused, TlsFailed};
+        for failure in [ConnectFailed, ConnectTimeout, TlsFailed, Refused] {
             for is_replayable in [false, true] {
                 check(failure, None, is_replayable, "1u", Next::Retry);
                 check(failure, None, is_replayable, "0u", Next::GiveUp);

@@ -1,7 +1,6 @@
 //! What is sent upstream, in a form that can be sent again.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::header::{EXPECT, HOST};
@@ -9,8 +8,10 @@ use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri,
 
 use super::body::{Source, Upload};
 use super::learner::Asker;
+use super::mirror::Shadow;
+use super::outgoing::to_http2;
 use super::upgrade::Asked;
-use crate::upstream::connect::Link;
+use crate::upstream::connect::Hold;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 
@@ -26,8 +27,12 @@ pub(super) struct Order {
     pub(super) asked: Option<Asked>,
     /// May be sent twice.
     pub(super) is_idempotent: bool,
+    /// A call of gRPC.
+    pub(super) is_call: bool,
     /// The client's address, for an assignment that is made again.
     pub(super) address: Rc<str>,
+    /// What is to become a copy for canary.
+    pub(super) shadow: Option<Box<Shadow>>,
 }
 
 impl Order {
@@ -50,13 +55,8 @@ impl Order {
     }
 
     /// The request for one attempt; what it is made of stays here.
-    pub(super) fn copy(
-        &self,
-        pool: &Pool,
-        endpoint: &Endpoint,
-        link: &Arc<Link>,
-    ) -> Request<Upload> {
-        let mut request = Request::new(self.upload(link));
+    pub(super) fn copy(&self, pool: &Pool, endpoint: &Endpoint, hold: Hold) -> Request<Upload> {
+        let mut request = Request::new(self.upload(hold));
         *request.headers_mut() = self.headers.clone();
         *request.uri_mut() = self.uri.clone();
         *request.extensions_mut() = self.extensions.clone();
@@ -64,13 +64,8 @@ impl Order {
     }
 
     /// The request for an attempt that is the last one, unless it comes back unsent.
-    pub(super) fn give(
-        &mut self,
-        pool: &Pool,
-        endpoint: &Endpoint,
-        link: &Arc<Link>,
-    ) -> Request<Upload> {
-        let mut request = Request::new(self.upload(link));
+    pub(super) fn give(&mut self, pool: &Pool, endpoint: &Endpoint, hold: Hold) -> Request<Upload> {
+        let mut request = Request::new(self.upload(hold));
         *request.headers_mut() = std::mem::take(&mut self.headers);
         *request.uri_mut() = self.uri.clone();
         *request.extensions_mut() = std::mem::take(&mut self.extensions);
@@ -87,10 +82,11 @@ impl Order {
         self.extensions = parts.extensions;
     }
 
-    fn upload(&self, link: &Arc<Link>) -> Upload {
-        self.source
-            .as_ref()
-            .map_or_else(Upload::none, |source| source.upload(link))
+    fn upload(&self, hold: Hold) -> Upload {
+        match &self.source {
+            Some(source) => source.upload(hold),
+            None => Upload::none(),
+        }
     }
 
     fn finish(
@@ -100,18 +96,10 @@ impl Order {
         endpoint: &Endpoint,
     ) -> Request<Upload> {
         *request.method_mut() = self.method.clone();
-        *request.version_mut() = Version::HTTP_11;
-        let headers = request.headers_mut();
-        for (name, value) in &pool.request_headers {
-            headers.insert(name.clone(), value.clone());
-        }
-        if !headers.contains_key(HOST)
-            && let Ok(host) = HeaderValue::from_str(endpoint.address())
-        {
-            // Only HTTP/1.0 may come without one.
-            headers.insert(HOST, host);
-        }
-        if headers.contains_key(EXPECT)
+        addressed(&mut request, pool, endpoint);
+        // Interim answers of HTTP/2 do not reach us, so that nothing is held back for one.
+        if !pool.transport.is_http2()
+            && request.headers().contains_key(EXPECT)
             && let Some(source) = &self.source
         {
             let go = source.hold_back();
@@ -122,5 +110,23 @@ impl Order {
             });
         }
         request
+    }
+}
+
+/// Says what an endpoint of this pool is to hear beside what was asked, in the protocol it speaks.
+pub(super) fn addressed<B>(request: &mut Request<B>, pool: &Pool, endpoint: &Endpoint) {
+    *request.version_mut() = Version::HTTP_11;
+    let headers = request.headers_mut();
+    for (name, value) in &pool.request_headers {
+        headers.insert(name.clone(), value.clone());
+    }
+    if !headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(endpoint.address())
+    {
+        // Only HTTP/1.0 may come without one.
+        headers.insert(HOST, host);
+    }
+    if pool.transport.is_http2() {
+        to_http2(request, pool.transport.scheme(), endpoint.address());
     }
 }

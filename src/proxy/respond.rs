@@ -39,6 +39,8 @@ pub(super) enum Fault {
     NoEndpoint,
     #[error("no connection to the endpoint")]
     ConnectFailed,
+    #[error("no TLS with the endpoint")]
+    TlsFailed,
     #[error("the endpoint broke off")]
     Reset,
     #[error("the endpoint's answer is malformed")]
@@ -61,7 +63,9 @@ impl Fault {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoEndpoint | Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectFailed | Self::Reset | Self::BadAnswer => StatusCode::BAD_GATEWAY,
+            Self::ConnectFailed | Self::TlsFailed | Self::Reset | Self::BadAnswer => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::Timeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
@@ -82,6 +86,7 @@ impl Fault {
             Self::Overloaded => "overloaded",
             Self::NoEndpoint => "no_healthy_endpoint",
             Self::ConnectFailed => "connect_failed",
+            Self::TlsFailed => "tls_failed",
             Self::Reset => "reset",
             Self::BadAnswer => "bad_answer",
             Self::Timeout => "timeout",
@@ -105,6 +110,7 @@ impl Fault {
             | Self::NoEndpoint
             | Self::Overloaded
             | Self::ConnectFailed
+            | Self::TlsFailed
             | Self::Reset
             | Self::BadAnswer
             | Self::Timeout => false,
@@ -199,6 +205,7 @@ mod tests {
         check(Fault::NoEndpoint, 503, "no_healthy_endpoint", false);
         check(Fault::Overloaded, 503, "overloaded", false);
         check(Fault::ConnectFailed, 502, "connect_failed", false);
+        check(Fault::TlsFailed, 502, "tls_failed", false);
         check(Fault::Reset, 502, "reset", false);
         check(Fault::BadAnswer, 502, "bad_answer", false);
         check(Fault::Timeout, 504, "timeout", false);

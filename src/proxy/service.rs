@@ -2,14 +2,15 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,10 +19,12 @@ use super::body::{Source, UploadLimits};
 use super::check;
 use super::choose::{self, Choice};
 use super::forward::{Passed, Start, forward};
+use super::grpc;
 use super::headers::{self, Dice, Peer, X_SERIN_POOL};
 use super::http2::{self, Lane};
-use super::io::Meter;
 use super::learner::{Asker, client_address};
+use super::meter::Meter;
+use super::mirror::Shadow;
 use super::order::Order;
 use super::outcome::{Ledger, OwnArm};
 use super::passage::Passage;
@@ -34,6 +37,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::config::Balance;
 use crate::live::{Held, Matched, PoolIndex, RolloutIndex, Rules, Target};
+use crate::proxy_protocol::Introduction;
 use crate::rollout::evidence::Assigned;
 use crate::rollout::name::Arm;
 use crate::upstream::admission::Overloaded;
@@ -43,6 +47,8 @@ use crate::upstream::pool::Pool;
 pub(super) struct Client {
     worker: Rc<Worker>,
     meter: Arc<Meter>,
+    /// Whose connection it is, for pools that are told.
+    whose: Introduction,
     ip: IpAddr,
     address: Rc<str>,
     peer: Peer,
@@ -158,6 +164,7 @@ async fn serve(
     let address = client.address(rules, is_trusted, &parts.headers);
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
 
+    let is_call = grpc::is_call(&parts.headers);
     let limits = UploadLimits {
         bytes: rules.limits.body_bytes,
         idle: if !body.is_end_stream() && headers::is_stream(&parts.headers) {
@@ -170,6 +177,11 @@ async fn serve(
         asked = Asked::by_upgrade(&parts, !body.is_end_stream())?;
     }
     declared_length(&body, limits.bytes)?;
+    let body = if is_http2 && is_declared_empty(&body) {
+        ended(&client.worker, body, limits.idle).await?
+    } else {
+        body
+    };
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
         || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
     headers::check_trailer(&parts.headers, rules)?;
@@ -177,13 +189,15 @@ async fn serve(
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
-    let source = Source::new(body, is_idempotent, limits, &client.worker.deadlines);
+    // HTTP/2 tells of a request that it was not processed, and then any may go again.
+    let keeps = is_idempotent || held.pool(destination.pool).transport.is_http2();
+    let source = Source::new(body, keeps, limits, &client.worker.deadlines);
     keep_framing(&mut parts.headers, is_chunked, source.is_some());
     if let Some(asked) = &asked {
         asked.put(&mut parts.headers);
     }
 
-    let order = Order {
+    let mut order = Order {
         uri: origin_form(parts.uri),
         method: parts.method,
         headers: parts.headers,
@@ -191,7 +205,9 @@ async fn serve(
         source: source.clone(),
         asked,
         is_idempotent,
+        is_call,
         address,
+        shadow: None,
     };
     let Destination {
         pool,
@@ -202,6 +218,7 @@ async fn serve(
         let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
         visit.routed(&held, pool, chosen);
     }
+    order.shadow = Shadow::cast(&client.worker, &held, chosen, client.whose, &order);
     let key = chosen.map_or_else(
         || address_key(held.pool(pool), &order.address),
         |(_, choice)| choice.key(),
@@ -213,6 +230,7 @@ async fn serve(
         pool,
         chosen,
         key,
+        whose: client.whose,
         began,
     };
     let (mut head, mut passed) = forward(start, order).await?;
@@ -233,10 +251,10 @@ impl Client {
     pub(super) fn new(
         worker: &Rc<Worker>,
         meter: &Arc<Meter>,
-        peer: SocketAddr,
+        whose: Introduction,
         secured: Option<Secured>,
     ) -> Rc<Self> {
-        let ip = peer.ip().to_canonical();
+        let ip = whose.source.ip().to_canonical();
         let text = ip.to_string();
         let node = if ip.is_ipv6() {
             format!("\"[{text}]\"")
@@ -248,6 +266,7 @@ impl Client {
         Rc::new(Self {
             worker: Rc::clone(worker),
             meter: Arc::clone(meter),
+            whose,
             ip,
             address: text.into(),
             peer: Peer {
@@ -353,6 +372,14 @@ impl Client {
     }
 }
 
+// No other client may use what speaks for this one.
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.worker.connections.forget(&self.whose);
+        self.worker.mirrors.forget(&self.whose);
+    }
+}
+
 // The arm whose pool a trusted peer names.
 fn forced_arm(held: &Held, index: RolloutIndex, headers: &HeaderMap) -> Option<Arm> {
     let name = headers.get(X_SERIN_POOL)?;
@@ -376,6 +403,24 @@ fn declared_length(body: &Incoming, limit: u64) -> Result<(), Fault> {
         Err(Fault::BodyTooLarge)
     } else {
         Ok(())
+    }
+}
+
+// HTTP/2 may say that a body is empty before it says that it has ended.
+fn is_declared_empty(body: &Incoming) -> bool {
+    body.size_hint().exact() == Some(0) && !body.is_end_stream()
+}
+
+// A request without a body is whole with its head: it is sent on when nothing has come behind that.
+async fn ended(worker: &Worker, mut body: Incoming, limit: Duration) -> Result<Incoming, Fault> {
+    loop {
+        let next = worker.deadlines.within(limit, body.frame()).await;
+        match next.map_err(|_| Fault::ClientTimeout)? {
+            None => return Ok(body),
+            Some(Ok(_)) if body.is_end_stream() => return Ok(body),
+            Some(Ok(_)) => {}
+            Some(Err(_)) => return Err(Fault::BadRequest("broken body")),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::choose::{self, Choice};
-use super::io::CoarseClock;
+use super::meter::CoarseClock;
 use super::worker::Worker;
 use crate::config::ServerTimeouts;
 use crate::live::{Held, Rollout};

@@ -171,7 +171,8 @@ pub(super) fn tell_refused(worker: &Worker, client: IpAddr, status: StatusCode, 
     });
 }
 
-fn is_drawn(share: Weight) -> bool {
+/// Chance, by this share.
+pub(super) fn is_drawn(share: Weight) -> bool {
     rand::random_range(0..Weight::FULL.ppm()) < share.ppm()
 }
 

@@ -5,36 +5,44 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http_body_util::Full;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 
 use super::body::Upload;
-use super::connection::{self, Place as Seat, Registry};
+use super::connection;
 use super::deadline::{Deadlines, Elapsed};
-use super::io::CoarseClock;
+use super::listen::Bound;
+use super::meter::CoarseClock;
+use super::registry::{Place as Seat, Registry};
 use super::stay::Stays;
 use super::tunnel::PIECE;
 use crate::clock;
-use crate::live::{Held, Live, PoolIndex, Reader, RolloutIndex};
+use crate::live::{Entrance, Held, Live, PoolIndex, Reader, RolloutIndex};
 use crate::rollout::time::millis;
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Recorder, Tally};
-use crate::tls;
 use crate::upstream::admission::{Admission, Entry, Overloaded, Place};
 use crate::upstream::budget::Budget;
 use crate::upstream::connect::Connections;
 
 /// How often connections are looked over.
 const SWEEP: Duration = Duration::from_millis(100);
+/// Connections that begin or end before the others have their turn: a crowd that comes or goes at once keeps nobody waiting.
+const TURN: usize = 8;
 /// How long accepting pauses when files or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// From one warning to the next of what may happen with every connection.
+const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long the ends of tunnels may take to leave at the very end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -43,8 +51,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub(super) struct WorkerParts {
     pub(super) live: Arc<Live>,
     pub(super) recorder: Recorder,
-    /// With their addresses as configured.
-    pub(super) listeners: Vec<(SocketAddr, StdListener)>,
+    pub(super) listeners: Vec<Bound>,
     /// How many workers there are.
     pub(super) workers: usize,
     /// Connections of this worker; never 0.
@@ -58,6 +65,10 @@ pub(super) struct WorkerParts {
 pub(super) struct Worker {
     pub(super) recorder: Recorder,
     pub(super) connections: Connections<Upload>,
+    /// Of copies of requests: no learner's request shares a connection with one.
+    pub(super) mirrors: Connections<Full<Bytes>>,
+    /// Answers are compared one after the other, so that they take little from those who answer learners.
+    pub(super) comparing: Semaphore,
     pub(super) deadlines: Deadlines,
     pub(super) registry: Registry,
     pub(super) clock: Arc<CoarseClock>,
@@ -76,6 +87,8 @@ pub(super) struct Worker {
     max_connections: usize,
     began: Instant,
     draining: Cell<Option<Instant>>,
+    /// When a connection without a PROXY header was last told of.
+    warned: Cell<Option<Instant>>,
 }
 
 /// One listener of a worker.
@@ -84,7 +97,13 @@ struct Door {
     /// Its address in the configuration.
     configured: SocketAddr,
     /// As last configured: what is listened on outlives the line that named it, and never loses its TLS.
-    tls: RefCell<Option<Arc<tls::Listener>>>,
+    entrance: RefCell<Entrance>,
+}
+
+/// How many connections have begun or ended since the others had their turn.
+#[derive(Default)]
+struct Turn {
+    taken: usize,
 }
 
 /// Runs a worker until it is drained.
@@ -99,6 +118,8 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     let worker = Rc::new(Worker {
         recorder: parts.recorder,
         connections: Connections::new(),
+        mirrors: Connections::new(),
+        comparing: Semaphore::new(1),
         deadlines: Deadlines::new(),
         registry: Registry::default(),
         clock: Arc::default(),
@@ -113,16 +134,17 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         max_connections: parts.max_connections,
         began: clock::now(),
         draining: Cell::new(None),
+        warned: Cell::new(None),
     });
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let mut accepting = JoinSet::new();
-    for (configured, listener) in parts.listeners {
+    for socket in parts.listeners {
         let door = Door {
             worker: Rc::clone(&worker),
-            configured,
-            tls: RefCell::default(),
+            configured: socket.configured,
+            entrance: RefCell::default(),
         };
-        let listener = TcpListener::from_std(listener)?;
+        let listener = TcpListener::from_std(socket.listener)?;
         accepting.spawn_local(accept(door, listener, parts.shutdown.clone()));
     }
     let mut shutdown = parts.shutdown.clone();
@@ -143,12 +165,16 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
 
 // Accepts until the drain begins, then what the kernel had accepted already.
 async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
+    let mut turn = Turn::default();
     loop {
         tokio::select! {
             biased;
             () = shutdown.reached(Stage::Draining) => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => door.admit(stream, peer).await,
+                Ok((stream, peer)) => {
+                    door.admit(stream, peer).await;
+                    turn.pass().await;
+                }
                 Err(error) => door.worker.pause(&error).await,
             },
         }
@@ -174,11 +200,28 @@ async fn sweep(worker: Rc<Worker>) {
             .draining
             .get()
             .map(|since| now.saturating_duration_since(since));
-        worker
-            .registry
-            .sweep(&table.rules().timeouts, draining, &worker);
+        let timeouts = &table.rules().timeouts;
+        let mut turn = Turn::default();
+        for slot in worker.registry.sweep(timeouts, draining, &worker) {
+            slot.end_if_due(timeouts, draining);
+            turn.pass().await;
+        }
         worker.stays.sweep(&table, &worker.recorder);
         worker.connections.sweep(now);
+        worker.mirrors.sweep(now);
+    }
+}
+
+// === impl Turn ===
+
+impl Turn {
+    // One more has begun or ended.
+    async fn pass(&mut self) {
+        self.taken += 1;
+        if self.taken == TURN {
+            self.taken = 0;
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -192,14 +235,14 @@ impl Door {
             return;
         }
         let place = Seat::take(&self.worker);
-        spawn_local(connection::serve(place, stream, peer, self.tls()));
+        spawn_local(connection::serve(place, stream, peer, self.entrance()));
     }
 
-    fn tls(&self) -> Option<Arc<tls::Listener>> {
-        if let Some(tls) = self.worker.table().tls(self.configured) {
-            self.tls.borrow_mut().clone_from(tls);
+    fn entrance(&self) -> Entrance {
+        if let Some(entrance) = self.worker.table().entrance(self.configured) {
+            self.entrance.borrow_mut().clone_from(entrance);
         }
-        self.tls.borrow().clone()
+        self.entrance.borrow().clone()
     }
 }
 
@@ -285,6 +328,17 @@ impl Worker {
         }
     }
 
+    /// Whether it is time to warn once more of what may happen with every connection.
+    pub(super) fn warns_again(&self) -> bool {
+        let now = clock::now();
+        let warned = self.warned.get();
+        let is_due = warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_AGAIN);
+        if is_due {
+            self.warned.set(Some(now));
+        }
+        is_due
+    }
+
     // Waits until there is room for one more connection.
     async fn make_room(&self) {
         while self.registry.len() >= self.max_connections {
@@ -337,5 +391,6 @@ impl Worker {
         self.registry.cut_all();
         self.all_left().await;
         self.connections.close_idle();
+        self.mirrors.close_idle();
     }
 }

@@ -11,6 +11,7 @@ mod heard;
 use serde::{Deserialize, Serialize};
 
 use super::compact::{decode_cell, encode_cell};
+use super::hexadecimal::{self, hex};
 use super::{state, words};
 use crate::rollout::gate::{
     Action, Command, Effect, EventId, Gate, HookEnd, Input, Observed, PoolHealth, Snapshot,
@@ -395,27 +396,8 @@ fn micros(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
-    bytes
-        .iter()
-        .flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)])
-        .collect()
-}
-
 fn bytes(hex: &str) -> Result<Vec<u8>, InputError> {
-    let digits: Option<Vec<u8>> = hex
-        .chars()
-        .map(|digit| u8::try_from(digit.to_digit(16)?).ok())
-        .collect();
-    match digits {
-        Some(digits) if digits.len().is_multiple_of(2) => Ok(digits
-            .chunks_exact(2)
-            .map(|pair| (pair[0] << 4) | pair[1])
-            .collect()),
-        Some(_) | None => Err(fault("bytes that are not in hexadecimal")),
-    }
+    hexadecimal::bytes(hex).ok_or_else(|| fault("bytes that are not in hexadecimal"))
 }
 
 fn fault(why: impl std::fmt::Display) -> InputError {

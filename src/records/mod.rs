@@ -12,6 +12,7 @@ pub mod confidence;
 pub mod evaluation;
 pub mod event;
 pub mod evidence;
+pub mod handed;
 pub mod hook;
 pub mod inputs;
 pub mod kinds;
@@ -24,6 +25,7 @@ pub mod state;
 pub mod status;
 
 mod figure;
+mod hexadecimal;
 mod moment;
 mod words;
 

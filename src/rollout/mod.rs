@@ -9,10 +9,10 @@
 //! *ceiling* where its weight is capped; a *verdict* judges one condition; a *decision* moves the rollout.
 
 pub mod assign;
-pub mod bars;
 pub mod condition;
 pub mod evidence;
 pub mod gate;
+pub mod latencies;
 pub mod learners;
 pub mod name;
 pub mod outcome;

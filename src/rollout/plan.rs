@@ -15,7 +15,9 @@ use std::time::Duration;
 use super::condition::Condition;
 use super::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use super::schedule::Schedule;
-use super::signal::{REVENUE_IMPACT, SignalKind, SignalSpec};
+use super::signal::{
+    ArmsRead, MIRROR_DIFFERENCE, MIRROR_INTERVAL, REVENUE_IMPACT, SignalKind, SignalSpec,
+};
 use super::weight::Weight;
 
 pub use hook::{Act, Hook, HookKind, HookMethod, Hooks, Verify, When};
@@ -226,12 +228,17 @@ impl Plan {
 
     /// The longest window that any condition on a signal reads; zero where the latest value is enough.
     pub fn longest_signal_window(&self) -> Duration {
+        self.signal_conditions()
+            .filter_map(|condition| condition.over)
+            .fold(Duration::ZERO, Duration::max)
+    }
+
+    /// Every condition that reads a signal.
+    pub fn signal_conditions(&self) -> impl Iterator<Item = &Condition> {
         let stages = self.all_stages().flat_map(Stage::conditions);
         stages
             .chain(&self.parts.gate.tripwire)
             .filter(|condition| condition.metric.signal().is_some())
-            .filter_map(|condition| condition.over)
-            .fold(Duration::ZERO, Duration::max)
     }
 
     /// Whether any condition needs segments told apart in its window.
@@ -268,13 +275,21 @@ impl Default for EvidenceParts {
 }
 
 impl PlanParts {
-    /// What it says of a signal; `revenue_impact` is one of outcomes without being declared.
+    /// What it says of a signal; `revenue_impact` and `mirror_difference` are there without being declared.
     pub fn signal(&self, name: SignalName) -> Option<SignalSpec> {
         let declared = self.signals.iter().find(|spec| spec.name == name);
         let given = || {
-            (name.as_str() == REVENUE_IMPACT).then_some(SignalSpec {
+            let kind = match name.as_str() {
+                REVENUE_IMPACT => SignalKind::Outcomes,
+                MIRROR_DIFFERENCE => SignalKind::Read {
+                    interval: MIRROR_INTERVAL,
+                    arms: ArmsRead::Canary,
+                },
+                _ => return None,
+            };
+            Some(SignalSpec {
                 name,
-                kind: SignalKind::Outcomes,
+                kind,
                 unproven_passes: false,
             })
         };

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::assign::Ceilings;
 use super::name::Arm;
+use super::slot::Cell;
 use super::verdict::delta;
-use super::window::{Counts, Measured, Part, Probes, Sparse};
+use super::window::{Counts, Measured, Part, Probes};
 
 /// The name under which segments beyond the bound are counted together.
 pub const OTHER_SEGMENT: &str = "other";
@@ -22,12 +23,12 @@ const MOST: usize = 1_025;
 
 /// Sums of each segment by its name, by `Arm::index`; nobody who failed is named.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SegmentTotals(BTreeMap<Arc<str>, [Sparse; 2]>);
+pub struct SegmentTotals(BTreeMap<Arc<str>, [Cell; 2]>);
 
 /// One segment's sums as something measured.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentTotal<'a> {
-    arms: &'a [Sparse; 2],
+    arms: &'a [Cell; 2],
     span: Duration,
 }
 
@@ -56,7 +57,7 @@ impl SegmentTotals {
         for (name, arms) in part.segments() {
             let sums = self.entry(name);
             for (sum, arm) in sums.iter_mut().zip(arms) {
-                sum.add_unnamed(arm);
+                sum.merge_unnamed(arm);
             }
         }
     }
@@ -65,22 +66,22 @@ impl SegmentTotals {
     pub fn count_part(&mut self, part: &Part) {
         for (name, arms) in part.segments() {
             for arm in Arm::ALL {
-                self.count(name, arm, arms[arm.index()].counts());
+                self.count(name, arm, Counts::of(&arms[arm.index()]));
             }
         }
     }
 
     /// Adds what was counted of one segment, and no latency.
     pub fn count(&mut self, name: &Arc<str>, arm: Arm, counts: Counts) {
-        self.entry(name)[arm.index()].count(Counts { timed: 0, ..counts });
+        counts.add_to(&mut self.entry(name)[arm.index()]);
     }
 
     /// Takes one segment in as it was saved.
-    pub fn insert(&mut self, name: Arc<str>, arms: [Sparse; 2]) {
+    pub fn insert(&mut self, name: Arc<str>, arms: [Cell; 2]) {
         self.0.insert(name, arms);
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &[Sparse; 2])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &[Cell; 2])> {
         self.0.iter()
     }
 
@@ -91,7 +92,7 @@ impl SegmentTotals {
             .collect()
     }
 
-    pub fn get(&self, name: &str) -> Option<&[Sparse; 2]> {
+    pub fn get(&self, name: &str) -> Option<&[Cell; 2]> {
         self.0.get(name)
     }
 
@@ -103,7 +104,7 @@ impl SegmentTotals {
         self.0.is_empty()
     }
 
-    fn entry(&mut self, name: &Arc<str>) -> &mut [Sparse; 2] {
+    fn entry(&mut self, name: &Arc<str>) -> &mut [Cell; 2] {
         let is_over = self.0.len() >= MOST && !self.0.contains_key(name);
         let name = if is_over {
             Arc::from(OTHER_SEGMENT)
@@ -117,14 +118,14 @@ impl SegmentTotals {
 // === impl SegmentTotal ===
 
 impl<'a> SegmentTotal<'a> {
-    pub const fn new(arms: &'a [Sparse; 2], span: Duration) -> Self {
+    pub const fn new(arms: &'a [Cell; 2], span: Duration) -> Self {
         Self { arms, span }
     }
 }
 
 impl Measured for SegmentTotal<'_> {
     fn counts(&self, arm: Arm) -> Counts {
-        self.arms[arm.index()].counts()
+        Counts::of(&self.arms[arm.index()])
     }
 
     fn above(&self, arm: Arm, limit_us: u64) -> u64 {
@@ -132,7 +133,7 @@ impl Measured for SegmentTotal<'_> {
     }
 
     fn percentile_us(&self, arm: Arm, one_above_in: u64) -> Option<u64> {
-        self.arms[arm.index()].percentile_us(one_above_in)
+        self.arms[arm.index()].latency.percentile_us(one_above_in)
     }
 
     // Probes ask no segment.
@@ -148,7 +149,7 @@ impl Measured for SegmentTotal<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::slot::{Cell, CellKey, Slot};
+    use crate::rollout::slot::{CellKey, Slot};
     use crate::rollout::time::Timestamp;
     use crate::rollout::weight::Weight;
     use crate::rollout::window::{Totals, Window};
@@ -164,7 +165,7 @@ mod tests {
                 errors: 1,
                 ..Cell::default()
             };
-            cell.latency.saturating_record_n(ms * 1000, counted);
+            cell.latency.record(ms * 1000, counted);
             cell.over_limit
                 .insert(200_000, if ms > 200 { counted } else { 0 });
             cell.over_edge[3] = counted;
@@ -260,6 +261,6 @@ mod tests {
         }
         assert_eq!(sums.len(), MOST + 1);
         let other = sums.get(OTHER_SEGMENT).expect("the rest");
-        assert_eq!(other[1].counts().counted, 2 * (2_000 - MOST as u64));
+        assert_eq!(other[1].counted, 2 * (2_000 - MOST as u64));
     }
 }

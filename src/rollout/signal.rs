@@ -20,6 +20,10 @@ pub const MAX_SIGNAL_SEGMENTS: usize = 64;
 pub const REVENUE_IMPACT: &str = "revenue_impact";
 /// What the name of a figure from outcomes ends with: `revenue_impact` compares outcomes named `revenue`.
 pub const IMPACT: &str = "_impact";
+/// The share of mirrored requests that canary answered otherwise than baseline; it needs no declaration.
+pub const MIRROR_DIFFERENCE: &str = "mirror_difference";
+/// Of that figure: where nothing was compared for three of them there is no data, and a window `over` it holds up to 4h.
+pub const MIRROR_INTERVAL: Duration = Duration::from_secs(60);
 /// A source that said nothing for so long, and for ten of its intervals, is not shown any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 

@@ -1,35 +1,25 @@
 //! What the data path counted in one span of time: the unit that is drained, merged and stored.
 //!
-//! Owns the frozen histogram layout and how two counts become one. Never reads a clock and never
-//! judges.
+//! Never reads a clock and never judges.
+
+mod cell;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::assign::LearnerHash;
 use super::name::Arm;
 use super::time::Timestamp;
 
+pub use super::latencies::{LATENCY_MAX_US, LATENCY_MIN_US};
+pub use cell::Cell;
+
 /// Number of the histogram layout below; part of every stored or sent copy.
 pub const LAYOUT_VERSION: u8 = 1;
-/// Shortest latency told apart, in microseconds.
-pub const LATENCY_MIN_US: u64 = 100;
-/// Longest latency told apart, in microseconds: what is longer counts as this.
-pub const LATENCY_MAX_US: u64 = 120_000_000;
-const SIGNIFICANT_DIGITS: u8 = 2;
 /// Upper edges of the exact latency counters: 2^0 to 2^14 ms.
 pub const LATENCY_EDGES: usize = 15;
 /// Most failing learners kept by hash in one cell and second.
 pub const MAX_FAILING_LEARNERS: usize = 1024;
-
-/// Latencies in the frozen layout: 2 significant digits, 100 us to 120 s. 32-bit counts while
-/// recording; sums of many cells are `LatencySum`.
-pub type LatencyCounts = Histogram<u32>;
-/// The same layout with 64-bit counts, for sums over a stage or a run.
-pub type LatencySum = Histogram<u64>;
 
 /// The outcome of one learner's request on one arm (gate.md, "What counts").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,26 +46,6 @@ pub enum Class {
     AbandonedLate,
 }
 
-/// Counts of one arm and segment. Sums of cells are cells.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Cell {
-    pub counted: u64,
-    pub errors: u64,
-    pub failed: u64,
-    pub client_errors: u64,
-    /// All that left before the head, whether they also counted as an error or not.
-    pub abandoned: u64,
-    /// How many recorded latencies were above each limit of the plan in microseconds (exact, kept as recorded).
-    pub over_limit: BTreeMap<u64, u64>,
-    /// `over_edge[i]` = how many recorded latencies were above 2^i ms.
-    pub over_edge: [u64; LATENCY_EDGES],
-    pub latency: LatencySum,
-    /// Failures per learner, at most `MAX_FAILING_LEARNERS` of them.
-    pub failing: BTreeMap<LearnerHash, u64>,
-    /// Failures of learners beyond that bound, and of requests that nothing identifies.
-    pub failing_others: u64,
-}
-
 /// One span of observations. Several for the same second are merged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
@@ -91,63 +61,6 @@ pub struct CellKey {
     pub epoch: u64,
     pub arm: Arm,
     pub segment: Option<Arc<str>>,
-}
-
-/// An empty histogram of the frozen layout.
-pub fn latency_counts() -> LatencyCounts {
-    Histogram::new_with_bounds(LATENCY_MIN_US, LATENCY_MAX_US, SIGNIFICANT_DIGITS)
-        .expect("the bounds of the frozen layout are valid")
-}
-
-/// An empty sum of the frozen layout.
-pub fn latency_sum() -> LatencySum {
-    Histogram::new_with_bounds(LATENCY_MIN_US, LATENCY_MAX_US, SIGNIFICANT_DIGITS)
-        .expect("the bounds of the frozen layout are valid")
-}
-
-impl Default for Cell {
-    fn default() -> Self {
-        Self {
-            counted: 0,
-            errors: 0,
-            failed: 0,
-            client_errors: 0,
-            abandoned: 0,
-            over_limit: BTreeMap::new(),
-            over_edge: [0; LATENCY_EDGES],
-            latency: latency_sum(),
-            failing: BTreeMap::new(),
-            failing_others: 0,
-        }
-    }
-}
-
-impl Cell {
-    /// Adds another cell's counts.
-    pub fn merge(&mut self, other: &Self) {
-        self.counted += other.counted;
-        self.errors += other.errors;
-        self.failed += other.failed;
-        self.client_errors += other.client_errors;
-        self.abandoned += other.abandoned;
-        for (&limit, &over) in &other.over_limit {
-            *self.over_limit.entry(limit).or_default() += over;
-        }
-        for (mine, theirs) in self.over_edge.iter_mut().zip(other.over_edge) {
-            *mine += theirs;
-        }
-        self.latency
-            .add(&other.latency)
-            .expect("both have the frozen layout");
-        for (&learner, &failures) in &other.failing {
-            if self.failing.len() < MAX_FAILING_LEARNERS || self.failing.contains_key(&learner) {
-                *self.failing.entry(learner).or_default() += failures;
-            } else {
-                self.failing_others += failures;
-            }
-        }
-        self.failing_others += other.failing_others;
-    }
 }
 
 impl Slot {

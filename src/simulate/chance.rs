@@ -26,6 +26,36 @@ impl Arrivals {
     }
 }
 
+/// One of several places, each with a weight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mixture {
+    /// Places with the sum of the weights up to theirs.
+    upto: Vec<(usize, f64)>,
+}
+
+impl Mixture {
+    pub(super) fn new(weights: impl IntoIterator<Item = (usize, f64)>) -> Self {
+        let mut sum = 0.0;
+        let upto = weights.into_iter().map(|(place, weight)| {
+            sum += weight;
+            (place, sum)
+        });
+        Self {
+            upto: upto.collect(),
+        }
+    }
+
+    /// The place 0 where there is none.
+    pub(super) fn draw(&self, dice: &mut Dice) -> usize {
+        let Some(&(last, all)) = self.upto.last() else {
+            return 0;
+        };
+        let at = dice.uniform() * all;
+        let found = self.upto.partition_point(|(_, upto)| *upto <= at);
+        self.upto.get(found).map_or(last, |(place, _)| *place)
+    }
+}
+
 impl Dice {
     pub(super) fn new(seed: u64, run: u64) -> Self {
         let seed = seed ^ run.wrapping_add(1).wrapping_mul(SPREAD);
@@ -86,6 +116,19 @@ mod tests {
         };
         check(0.3, 0.3, &|dice| dice.poisson(0.3));
         check(990.0, 990.0, &|dice| dice.poisson(990.0));
+    }
+
+    #[test]
+    fn a_mixture_has_its_weights() {
+        let mut dice = Dice::new(1, 0);
+        let mixture = Mixture::new([(3, 1.0), (7, 0.0), (9, 3.0)]);
+        let mut drawn = [0_u32; 10];
+        for _ in 0..20_000 {
+            drawn[mixture.draw(&mut dice)] += 1;
+        }
+        // Five standard errors of a binomial count of 5,000.
+        assert!((4_694..5_306).contains(&drawn[3]), "{drawn:?}");
+        assert_eq!(drawn[3] + drawn[9], 20_000);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! p95 and p999 bend it into a heavier tail.
 
 use super::chance::Dice;
+use crate::rollout::latencies::Bucket;
 use crate::rollout::slot::LATENCY_EDGES;
 
 /// Where the standard normal has its 50, 95, 99 and 99.9 % quantile.
@@ -27,6 +28,7 @@ pub(super) struct Law([f64; 4]);
 pub(super) struct Class {
     /// What its requests are recorded as, in microseconds.
     pub(super) latency_us: u64,
+    pub(super) bucket: Bucket,
     pub(super) chance: f64,
     /// How many of the limits, ascending, it lies above.
     pub(super) limits_below: usize,
@@ -104,8 +106,10 @@ pub(super) fn classes(at_most: impl Fn(f64) -> f64, limits_us: &[u64]) -> Vec<Cl
         let edges =
             (0..LATENCY_EDGES).take_while(|&edge| 1000.0 * 2_f64.powi(edge as i32) <= low + 1.0);
         if upto - below > 1e-12 {
+            let latency_us = (low * high).sqrt() as u64;
             classes.push(Class {
-                latency_us: (low * high).sqrt() as u64,
+                latency_us,
+                bucket: Bucket::of(latency_us),
                 chance: upto - below,
                 limits_below,
                 edges_below: edges.count(),

@@ -333,8 +333,7 @@ mod tests {
             near(cells[0].over_limit[&46_000], baseline * 0.01, draw);
             let latency = &cells[0].latency;
             assert_eq!(latency.len(), cells[0].counted);
-            let above = latency.len() - latency.count_between(0, 46_000);
-            near(above, baseline * 0.01, draw);
+            near(latency.above(46_000), baseline * 0.01, draw);
             // Evidence sees the same: of so many learners hardly one asks twice in a second.
             near(seen.active[0], baseline, draw);
             near(seen.failing[1], canary * of_canary, draw);

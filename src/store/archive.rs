@@ -27,7 +27,6 @@ use crate::records::recovery::RecoveryRecord;
 use crate::rollout::gate::{Event, EventKind};
 use crate::rollout::name::{Arm, RolloutName};
 use crate::rollout::time::{Timestamp, WallTime, millis};
-use crate::rollout::window::Sparse;
 
 /// Kept to each side of the rollback.
 const SIDE: Duration = Duration::from_secs(600);
@@ -297,13 +296,10 @@ fn rows(
 
 fn slot(row: &Sample, back: &EventRecord) -> Value {
     let cell = &row.cell;
-    let sparse = Sparse::of(cell);
-    let ms = |one_above_in| {
-        sparse
-            .percentile_us(one_above_in)
-            .map(|us| us as f64 / 1000.0)
+    let percentile = |one_above_in| {
+        let us = cell.latency.percentile_us(one_above_in);
+        us.map(|us| us as f64 / 1000.0)
     };
-    let percentile = |one_above_in| ms(one_above_in).filter(|_| !cell.latency.is_empty());
     let arm = match row.key.cell.arm {
         Arm::Baseline => "baseline",
         Arm::Canary => "canary",

@@ -215,7 +215,7 @@ mod tests {
                 errors: 1,
                 ..Cell::default()
             };
-            cell.latency.record_n(20_000, 3).expect("within the layout");
+            cell.latency.record(20_000, 3);
             cell.failing.insert(LearnerHash::from_raw(start_ms), 1);
             let key = SampleKey {
                 level: 0,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::calendar::moment_text;
@@ -34,59 +34,42 @@ pub struct AccessLog {
 }
 
 /// One request as it is told. What is not known is left out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Line<'a> {
     /// When the request's head was read.
+    #[serde(rename = "time", serialize_with = "as_text")]
     pub at: WallTime,
     pub client: IpAddr,
     /// `HTTP/1.1`; `None` where the head was never read.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<&'a str>,
     /// Of the target, without its query.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
     pub status: u16,
     /// `x-serin-error`: why serin answered by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub arm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<&'a str>,
     /// That gave the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<&'a str>,
     /// Of the answer's body, as handed on.
     pub bytes: u64,
     /// From the request's head to the end of the answer's body.
+    #[serde(rename = "duration_ms", serialize_with = "as_millis")]
     pub duration: Duration,
     /// The answer's body was handed on to its end.
     pub whole: bool,
-}
-
-#[derive(Serialize)]
-struct JsonLine<'a> {
-    time: String,
-    client: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    protocol: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    status: u16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rollout: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arm: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pool: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<&'a str>,
-    bytes: u64,
-    duration_ms: f64,
-    whole: bool,
 }
 
 // === impl AccessLog ===
@@ -143,25 +126,16 @@ impl fmt::Debug for AccessLog {
 
 impl Line<'_> {
     fn to_json(&self) -> String {
-        let line = JsonLine {
-            time: moment_text(self.at),
-            client: self.client,
-            protocol: self.protocol,
-            method: self.method,
-            host: self.host,
-            path: self.path,
-            status: self.status,
-            error: self.error,
-            rollout: self.rollout,
-            arm: self.arm,
-            pool: self.pool,
-            endpoint: self.endpoint,
-            bytes: self.bytes,
-            duration_ms: self.duration.as_secs_f64() * 1e3,
-            whole: self.whole,
-        };
-        serde_json::to_string(&line).unwrap_or_default()
+        serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+fn as_text<S: Serializer>(at: &WallTime, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&moment_text(*at))
+}
+
+fn as_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(span.as_secs_f64() * 1e3)
 }
 
 /// Time, client, request, status, bytes, milliseconds, pool, endpoint, arm, error: each in its place, `-` where it is not

@@ -82,6 +82,7 @@ impl Drainer {
         let mut drained = Drained {
             rollout: known.name.clone(),
             slot: Slot::empty(at, width),
+            handed: Slot::empty(at, width),
             learners: Default::default(),
             sights: Vec::new(),
             assigned: Vec::new(),

@@ -10,7 +10,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 12] = [
+const TALLIES: [(Tally, &str, &str); 13] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -71,6 +71,19 @@ const TALLIES: [(Tally, &str, &str); 12] = [
         "serin_streams_retreated_total",
         "Streams and tunnels ended stream_grace after their arm was retreated from.",
     ),
+    (
+        Tally::UpstreamTlsFailed,
+        "serin_upstream_tls_failed_total",
+        "Attempts that ended because the TLS handshake with the endpoint failed.",
+    ),
+];
+
+/// Why a connection that was to begin with a PROXY header was refused.
+const PROXY_HEADERS: [(Tally, &str); 4] = [
+    (Tally::ProxyHeaderMissing, "missing"),
+    (Tally::ProxyHeaderMalformed, "malformed"),
+    (Tally::ProxyHeaderIncomplete, "incomplete"),
+    (Tally::ProxyHeaderLate, "timeout"),
 ];
 
 pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
@@ -80,6 +93,13 @@ pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
     answers(totals, out);
     for (tally, name, help) in TALLIES {
         out.counter(name, help).count(&[], totals.tally(tally));
+    }
+    let mut refused = out.counter(
+        "serin_proxy_headers_refused_total",
+        "Connections refused because they did not begin with a whole PROXY header, by reason.",
+    );
+    for (tally, reason) in PROXY_HEADERS {
+        refused.count(&[("reason", reason)], totals.tally(tally));
     }
     out.gauge(
         "serin_connections_open",

@@ -3,20 +3,22 @@
 //! The same facts as a `rollout::slot::Cell`, counted the cheapest way. What reads a limit exactly
 //! is counted exactly, in nanoseconds, as the request is recorded. Never locks.
 
+use hdrhistogram::Histogram;
+
 use super::failing::FailingLearners;
 use super::meters::KnownRollout;
 use super::{CLASSES, class_index};
 use crate::rollout::assign::LearnerHash;
-use crate::rollout::slot::{
-    Cell, Class, LATENCY_EDGES, LATENCY_MAX_US, LatencyCounts, latency_counts,
-};
+use crate::rollout::latencies::SIGNIFICANT_DIGITS;
+use crate::rollout::slot::{Cell, Class, LATENCY_EDGES, LATENCY_MAX_US, LATENCY_MIN_US};
 use crate::rollout::time::Timestamp;
 
 /// Counts of one arm, segment and epoch.
 #[derive(Debug)]
 pub(super) struct HotCell {
     classes: [u64; CLASSES.len()],
-    latency: LatencyCounts,
+    /// In the layout of `rollout::latencies`.
+    latency: Histogram<u32>,
     /// By how many of the edges 2^0 .. 2^14 ms a latency exceeded.
     exceeded: [u64; LATENCY_EDGES + 1],
     /// Ascending. A limit counted once since the last drain is counted until the next.
@@ -38,7 +40,8 @@ impl HotCell {
     pub(super) fn boxed() -> Box<Self> {
         Box::new(Self {
             classes: [0; CLASSES.len()],
-            latency: latency_counts(),
+            latency: Histogram::new_with_bounds(LATENCY_MIN_US, LATENCY_MAX_US, SIGNIFICANT_DIGITS)
+                .expect("the bounds of the frozen layout are valid"),
             exceeded: [0; LATENCY_EDGES + 1],
             over: Vec::new(),
             limits_version: 0,
@@ -125,8 +128,7 @@ impl HotCell {
         }
         for step in self.latency.iter_recorded() {
             let count = u64::from(step.count_at_value());
-            cell.latency
-                .saturating_record_n(step.value_iterated_to(), count);
+            cell.latency.record(step.value_iterated_to(), count);
         }
         self.failing.add_to(cell);
     }
@@ -148,4 +150,50 @@ pub(super) fn edges_exceeded(latency_ns: u64) -> usize {
     let whole_ms = latency_ns.saturating_sub(1) / 1_000_000;
     let bits = (u64::BITS - whole_ms.leading_zeros()) as usize;
     bits.min(LATENCY_EDGES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::latencies::{Bucket, Latencies};
+
+    fn histogram() -> Histogram<u64> {
+        Histogram::new_with_bounds(LATENCY_MIN_US, LATENCY_MAX_US, SIGNIFICANT_DIGITS)
+            .expect("valid")
+    }
+
+    #[test]
+    fn buckets_are_those_of_the_histogram_that_records() {
+        let histogram = histogram();
+        let mut bucket = Bucket::of(0);
+        let mut us = 0;
+        while us <= LATENCY_MAX_US {
+            assert_eq!(bucket, Bucket::of(us), "{us}");
+            assert_eq!(bucket.lowest_us(), us);
+            assert_eq!(bucket.highest_us(), histogram.highest_equivalent(us));
+            assert_eq!(Bucket::of(bucket.highest_us().min(LATENCY_MAX_US)), bucket);
+            us = histogram.next_non_equivalent(us);
+            bucket = bucket.next();
+        }
+        assert_eq!(Bucket::of(u64::MAX), Bucket::of(LATENCY_MAX_US));
+    }
+
+    #[test]
+    fn figures_are_those_of_the_histogram_that_records() {
+        let (mut latencies, mut histogram) = (Latencies::default(), histogram());
+        assert_eq!(latencies.percentile_us(100), None);
+        let mut us = 1;
+        for n in 0..3_000_u64 {
+            us = (us * 48_271 + n) % 2_147_483_647;
+            latencies.record(us / 16, 1 + n % 3);
+            // As the recorder does it.
+            histogram.saturating_record_n((us / 16).min(LATENCY_MAX_US), 1 + n % 3);
+        }
+        assert_eq!(latencies.len(), histogram.len());
+        for one_above_in in [2, 20, 100, 1_000] {
+            let share = 1.0 - 1.0 / one_above_in as f64;
+            let expected = histogram.value_at_quantile(share);
+            assert_eq!(latencies.percentile_us(one_above_in), Some(expected));
+        }
+    }
 }

@@ -119,6 +119,11 @@ impl RolloutMeter {
         self.known.segments.name(id)
     }
 
+    /// The latency limits counted exactly now, in microseconds, ascending.
+    pub fn latency_limits_us(&self) -> Vec<u64> {
+        self.known.limits_us().to_vec()
+    }
+
     /// Whether a segment is counted as `other` now.
     pub fn counts_as_other(&self, name: &str) -> bool {
         self.known.segments.is_other(name)

@@ -10,8 +10,10 @@ mod buckets;
 mod drain;
 mod expose;
 mod failing;
+mod handed;
 mod hot_cell;
 mod meters;
+mod mirrors;
 mod notices;
 pub mod prometheus;
 mod recorder;
@@ -28,16 +30,19 @@ use crate::rollout::assign::LearnerHash;
 use crate::rollout::evidence::{Assigned, Sight};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
-use crate::rollout::slot::{Class, Outcome, Slot};
+use crate::rollout::slot::{Cell, CellKey, Class, Outcome, Slot};
 use crate::rollout::time::Timestamp;
 
 pub use meters::{PoolMeter, RolloutMeter};
+pub use mirrors::{MirrorDifference, MirrorMeter, MirrorSample, MirrorTicket, Mirrored};
 pub use notices::ChannelMeter;
 pub use recorder::Recorder;
 
 use access_log::AccessLog;
 use drain::Drainer;
+use handed::Handed;
 use meters::Registry;
+use mirrors::Mirrors;
 use notices::Channels;
 use prometheus::Exposition;
 
@@ -46,6 +51,8 @@ pub struct Telemetry {
     registry: Mutex<Registry>,
     drainer: Mutex<Drainer>,
     channels: Mutex<Channels>,
+    mirrors: Mutex<Mirrors>,
+    handed: Mutex<Handed>,
     access_log: OnceLock<Arc<AccessLog>>,
 }
 
@@ -118,6 +125,16 @@ pub enum Tally {
     StreamIdle,
     /// A stream or tunnel was ended `stream_grace` after its arm was retreated from.
     StreamRetreated,
+    /// An attempt ended because there was no TLS with the endpoint.
+    UpstreamTlsFailed,
+    /// A connection was refused because it began without a PROXY header.
+    ProxyHeaderMissing,
+    /// The same because of a malformed one.
+    ProxyHeaderMalformed,
+    /// The same because it ended within one.
+    ProxyHeaderIncomplete,
+    /// The same because none was whole in time.
+    ProxyHeaderLate,
 }
 
 /// What one drain found for one rollout: counts since the last drain.
@@ -125,6 +142,9 @@ pub enum Tally {
 pub struct Drained {
     pub rollout: RolloutName,
     pub slot: Slot,
+    /// What the process that was taken over counted meanwhile: figures, and no evidence, because its learners are not
+    /// told one by one.
+    pub handed: Slot,
     /// By `Arm::index`.
     pub learners: [LearnerSketch; 2],
     /// Learners with an id, worker by worker.
@@ -141,6 +161,8 @@ impl Telemetry {
             registry: Mutex::default(),
             drainer: Mutex::default(),
             channels: Mutex::default(),
+            mirrors: Mutex::default(),
+            handed: Mutex::default(),
             access_log: OnceLock::new(),
         })
     }
@@ -172,6 +194,16 @@ impl Telemetry {
         lock(&self.channels).channel(name)
     }
 
+    /// The meter of a rollout's mirror. The same name gives the same counters over reloads.
+    pub fn mirror(&self, rollout: &RolloutName) -> Arc<MirrorMeter> {
+        lock(&self.mirrors).meter(rollout)
+    }
+
+    /// The same; `None` where the rollout never had a mirror.
+    pub fn known_mirror(&self, rollout: &RolloutName) -> Option<Arc<MirrorMeter>> {
+        lock(&self.mirrors).known(rollout)
+    }
+
     /// Starts the access log, for workers that start later. A second call changes nothing.
     pub fn start_access_log(&self, format: access_log::Format) {
         self.access_log
@@ -187,13 +219,26 @@ impl Telemetry {
     /// the slots are given, `width` its length. One entry for each rollout that still has a meter or that was written
     /// to, also where its slot is empty: that time passed without requests is an observation too.
     pub fn drain(&self, at: Timestamp, width: Duration) -> Vec<Drained> {
-        lock(&self.drainer).drain(&self.registry, at, width)
+        let mut drained = lock(&self.drainer).drain(&self.registry, at, width);
+        lock(&self.handed).give(&mut drained);
+        drained
+    }
+
+    /// Adds what a process that was taken over counted: it is in the next drain.
+    pub fn absorb(&self, rollout: RolloutName, key: CellKey, cell: &Cell) {
+        lock(&self.handed).add(rollout, key, cell);
+    }
+
+    /// Adds learners whom a process that was taken over saw.
+    pub fn absorb_learners(&self, rollout: RolloutName, arm: Arm, learners: &LearnerSketch) {
+        lock(&self.handed).add_learners(rollout, arm, learners);
     }
 
     /// Writes the totals since start, as of the last drain, as Prometheus families.
     pub fn expose(&self, out: &mut Exposition) {
         expose::expose(&lock(&self.drainer).totals, out);
         lock(&self.channels).expose(out);
+        lock(&self.mirrors).expose(out);
         if let Some(log) = self.access_log.get() {
             expose::access_log(log, out);
         }
@@ -232,7 +277,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 12;
+    const COUNT: usize = 17;
 
     const fn index(self) -> usize {
         match self {
@@ -248,6 +293,11 @@ impl Tally {
             Self::RetryRefused => 9,
             Self::StreamIdle => 10,
             Self::StreamRetreated => 11,
+            Self::UpstreamTlsFailed => 12,
+            Self::ProxyHeaderMissing => 13,
+            Self::ProxyHeaderMalformed => 14,
+            Self::ProxyHeaderIncomplete => 15,
+            Self::ProxyHeaderLate => 16,
         }
     }
 }

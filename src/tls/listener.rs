@@ -1,63 +1,41 @@
 //! One listener's TLS: what new handshakes use, and what is told of it.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
+use super::current::{CertificateView, Current, FromFiles};
 use super::names::cover;
-use super::{FileFault, Loaded, load};
+use super::watch::Watched;
+use super::{FileFault, Leaf, Loaded, load};
 
-/// What handshakes of one listener use. Swapped whole.
+/// What handshakes of one listener use.
 #[derive(Debug)]
-pub struct Listener {
-    loaded: ArcSwap<Loaded>,
-    /// The faults that were told last, so that they are told once.
-    told: Mutex<Vec<FileFault>>,
-}
-
-/// A certificate as operators see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateView {
-    pub cert: PathBuf,
-    /// Unix time of its last valid second.
-    pub not_after: i64,
-}
+pub struct Listener(Current<Loaded>);
 
 impl Listener {
     pub fn new(loaded: Loaded) -> Arc<Self> {
-        Arc::new(Self {
-            loaded: ArcSwap::from_pointee(loaded),
-            told: Mutex::default(),
-        })
+        Arc::new(Self(Current::new(loaded)))
     }
 
     /// Whether it would be the same with this.
     pub fn says(&self, loaded: &Loaded) -> bool {
-        **self.loaded.load() == *loaded
+        **self.0.load() == *loaded
     }
 
     /// What the next handshake uses.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.loaded.load().config)
+        Arc::clone(&self.0.load().config)
     }
 
     /// Whether a certificate of this listener is for the host.
     pub fn covers(&self, host: &str) -> bool {
-        let loaded = self.loaded.load();
+        let loaded = self.0.load();
         loaded.leaves.iter().any(|leaf| cover(&leaf.names, host))
     }
 
     pub fn certificates(&self) -> Vec<CertificateView> {
-        let loaded = self.loaded.load();
-        let leaves = loaded.leaves.iter();
-        leaves
-            .map(|leaf| CertificateView {
-                cert: leaf.cert.clone(),
-                not_after: leaf.not_after,
-            })
-            .collect()
+        self.0.certificates()
     }
 
     /// Reads the files again and puts what they say in force for new handshakes; whether that is something new. Files
@@ -66,26 +44,26 @@ impl Listener {
     /// # Errors
     /// Every fault that was not told at the last call.
     pub fn refresh(&self) -> Result<bool, Vec<FileFault>> {
-        let known = self.loaded.load_full();
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match load(known.files()) {
-            Ok(loaded) => {
-                told.clear();
-                let is_new = loaded != *known;
-                if is_new {
-                    self.loaded.store(Arc::new(loaded));
-                }
-                Ok(is_new)
-            }
-            Err(faults) => {
-                let new: Vec<FileFault> = faults
-                    .iter()
-                    .filter(|fault| !told.contains(fault))
-                    .cloned()
-                    .collect();
-                *told = faults;
-                if new.is_empty() { Ok(false) } else { Err(new) }
-            }
-        }
+        self.0.refresh()
+    }
+}
+
+impl Watched for Listener {
+    fn refresh(&self) -> Result<bool, Vec<FileFault>> {
+        self.0.refresh()
+    }
+
+    fn certificates(&self) -> Vec<CertificateView> {
+        self.0.certificates()
+    }
+}
+
+impl FromFiles for Loaded {
+    fn load_again(&self) -> Result<Self, Vec<FileFault>> {
+        load(&self.files)
+    }
+
+    fn leaves(&self) -> &[Leaf] {
+        &self.leaves
     }
 }

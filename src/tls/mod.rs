@@ -1,12 +1,19 @@
-//! TLS towards learners: certificates from files to what a handshake uses, and anew when the files change.
+//! TLS towards learners and towards pools: certificates from files to what a handshake uses, and anew when the files
+//! change.
 //!
-//! `load` reads and judges files, `validity` reads a certificate's days, `names` chooses one by the name that the
-//! client asks for, `listener` holds what is in force and `watch` keeps it fresh. Never touches a connection: one that
-//! was made keeps what it was made with.
+//! `files` reads, `load` judges what a listener has and `client` what a pool has, `roots` are believed where nobody said
+//! whom, `validity` reads a certificate's days, `names` chooses one by the name that a client asks for; `listener` and
+//! `connector` hold what is in force, and `watch` keeps it fresh. Never touches a connection: one that was made keeps
+//! what it was made with.
 
+mod client;
+mod connector;
+mod current;
+mod files;
 mod listener;
 mod load;
 mod names;
+pub mod roots;
 mod validity;
 mod watch;
 
@@ -16,17 +23,26 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 
-pub use listener::{CertificateView, Listener};
+pub use client::{ClientFiles, ClientLoaded, load_client};
+pub use connector::Connector;
+pub use current::CertificateView;
+pub use listener::Listener;
 pub use load::load;
-pub use watch::watch;
+pub use watch::{Watched, watch};
 
-/// The files of one listener.
+/// What a listener offers by ALPN, the best first; its clients choose. A client that speaks HTTP/1.0 alone names that.
+pub const HTTP: &[&[u8]] = &[b"h2", b"http/1.1", b"http/1.0"];
+pub const HTTP1: &[&[u8]] = &[b"http/1.1", b"http/1.0"];
+
+/// The files of one listener, and what is spoken over TLS there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
     /// The first is for clients that name nobody, or nobody known. Never empty.
     pub certificates: Vec<CertificateFiles>,
     /// Who may have signed a client's certificate; where it is set, a client without one is refused.
     pub client_ca: Option<PathBuf>,
+    /// `HTTP`, or less.
+    pub protocols: &'static [&'static [u8]],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +53,13 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// Which of a listener's files is meant: the certificate with this place, or the list of CAs.
+/// Which file is meant: the certificate with this place, the CAs of clients, or those of endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Cert(usize),
     Key(usize),
     ClientCa,
+    Ca,
 }
 
 /// What is wrong with a file.

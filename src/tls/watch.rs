@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Listener;
+use super::{CertificateView, FileFault};
 use crate::clock;
-use crate::shutdown::{Shutdown, Stage, Watched};
+use crate::shutdown::{self, Shutdown, Stage};
 
 /// From one look at the files to the next: they are few and small.
 const LOOK: Duration = Duration::from_secs(10);
@@ -15,33 +15,41 @@ const EXPIRES_SOON_S: i64 = 30 * 86_400;
 /// From one warning to the next.
 const WARN_AGAIN: Duration = Duration::from_secs(86_400);
 
-/// Watches the files of the listeners that `listeners` answers with, until the program drains.
+/// What was made from files.
+pub trait Watched: Send + Sync {
+    /// Reads the files again and puts what they say in force for new handshakes; whether that is something new. Blocks.
+    ///
+    /// # Errors
+    /// Every fault that was not told at the last call.
+    fn refresh(&self) -> Result<bool, Vec<FileFault>>;
+
+    fn certificates(&self) -> Vec<CertificateView>;
+}
+
+/// Watches the files of what `watched` answers with, until the program drains.
 ///
 /// # Errors
 /// Where no thread can be started.
 pub fn watch(
-    listeners: impl Fn() -> Vec<Arc<Listener>> + Send + 'static,
+    watched: impl Fn() -> Vec<Arc<dyn Watched>> + Send + 'static,
     mut shutdown: Shutdown,
-) -> io::Result<Watched> {
+) -> io::Result<shutdown::Watched> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
-    Watched::spawn("certificates", move || {
+    shutdown::Watched::spawn("certificates", move || {
         runtime.block_on(async {
             let mut warned: Option<Instant> = None;
             loop {
-                let listeners = listeners();
-                let changed = listeners
-                    .iter()
-                    .filter(|listener| refresh(listener))
-                    .count();
+                let watched = watched();
+                let changed = watched.iter().filter(|one| refresh(one.as_ref())).count();
                 if changed > 0 {
                     warned = None;
                 }
                 let now = clock::now();
                 if warned.is_none_or(|at| now.saturating_duration_since(at) >= WARN_AGAIN) {
                     warned = Some(now);
-                    warn(&listeners);
+                    warn(&watched);
                 }
                 tokio::select! {
                     () = shutdown.reached(Stage::Draining) => return,
@@ -53,8 +61,8 @@ pub fn watch(
 }
 
 // Whether there is something new.
-fn refresh(listener: &Listener) -> bool {
-    match listener.refresh() {
+fn refresh(watched: &dyn Watched) -> bool {
+    match watched.refresh() {
         Ok(false) => false,
         Ok(true) => {
             tracing::info!("certificates changed: new handshakes use them");
@@ -69,12 +77,9 @@ fn refresh(listener: &Listener) -> bool {
     }
 }
 
-fn warn(listeners: &[Arc<Listener>]) {
+fn warn(watched: &[Arc<dyn Watched>]) {
     let now = clock::wall().as_unix_millis() / 1000;
-    for view in listeners
-        .iter()
-        .flat_map(|listener| listener.certificates())
-    {
+    for view in watched.iter().flat_map(|one| one.certificates()) {
         let left_s = view.not_after - now;
         let cert = view.cert.display();
         if left_s < 0 {

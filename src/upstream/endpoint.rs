@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::eject::Conduct;
 use super::latency::PeakEwma;
 use super::moment::AtomicMoment;
@@ -49,6 +50,7 @@ pub struct Endpoint {
     probes_answered: AtomicU64,
     /// How its requests went.
     conduct: Conduct,
+    closing: Closing,
     fault: Mutex<Option<String>>,
 }
 
@@ -80,6 +82,7 @@ impl Endpoint {
             probes_sent: AtomicU64::new(0),
             probes_answered: AtomicU64::new(0),
             conduct: Conduct::default(),
+            closing: Closing::default(),
             fault: Mutex::new(None),
         }
     }
@@ -171,6 +174,10 @@ impl Endpoint {
 
     pub(super) fn conduct(&self) -> &Conduct {
         &self.conduct
+    }
+
+    pub(super) fn closing(&self) -> &Closing {
+        &self.closing
     }
 
     /// It is new, or back: from `at` on it warms up.

@@ -3,40 +3,18 @@
 //! Runs on the thread of the `upkeep`; never touches a request. The first probe alone decides, later ones by the counts.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{Request, StatusCode};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use super::endpoint::{Address, Endpoint, EndpointId};
+use super::endpoint::{Endpoint, EndpointId};
 use super::pool::Pool;
+use super::probe::{ProbeError, probe};
+use super::transport::Transport;
 use crate::clock;
-use crate::config::Health;
-
-/// What one probe found wrong.
-#[derive(Debug, thiserror::Error)]
-enum ProbeError {
-    #[error("{0}")]
-    Connect(#[from] io::Error),
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-    #[error("answered {}", .0.as_u16())]
-    Status(StatusCode),
-    #[error("no answer within {} ms", .0.as_millis())]
-    Timeout(Duration),
-    #[error("not a request that can be sent: {0}")]
-    Request(#[from] http::Error),
-}
+use crate::config::{self, Health};
 
 /// The probes under way.
 #[derive(Default)]
@@ -44,8 +22,25 @@ pub(super) struct Probers(HashMap<EndpointId, Prober>);
 
 struct Prober {
     health: Health,
+    transport: Arc<Transport>,
     task: JoinHandle<()>,
 }
+
+/// Asks one endpoint of a pool once, as its probes do. Needs a `LocalSet` around it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub async fn ask(pool: &config::Pool, health: &Health, address: &str) -> Result<(), String> {
+    let transport = Transport::build(&pool.transport, None);
+    let endpoint = Endpoint::new(address);
+    let asking = probe(&transport, &endpoint, health);
+    match timeout(health.timeout, asking).await {
+        Ok(outcome) => outcome.map_err(|why| why.to_string()),
+        Err(_) => Err(ProbeError::Timeout(health.timeout).to_string()),
+    }
+}
+
+// === impl Probers ===
 
 impl Probers {
     /// Starts what is new, stops what is gone or probed differently now, leaves the rest alone.
@@ -57,35 +52,40 @@ impl Probers {
                 wanted.extend(
                     pool.endpoints()
                         .into_iter()
-                        .map(|endpoint| (endpoint.id(), (endpoint, health))),
+                        .map(|endpoint| (endpoint.id(), (endpoint, health, &pool.transport))),
                 );
             }
         }
         probers.retain(|id, prober| {
-            let stays = wanted
-                .get(id)
-                .is_some_and(|(_, health)| **health == prober.health);
+            let stays = wanted.get(id).is_some_and(|(_, health, transport)| {
+                **health == prober.health && Arc::ptr_eq(transport, &prober.transport)
+            });
             if !stays {
                 prober.task.abort();
             }
             stays
         });
-        for (id, (endpoint, health)) in wanted {
+        for (id, (endpoint, health, transport)) in wanted {
             probers.entry(id).or_insert_with(|| Prober {
                 health: health.clone(),
-                task: tokio::task::spawn_local(watch_endpoint(endpoint, health.clone())),
+                transport: Arc::clone(transport),
+                task: tokio::task::spawn_local(watch_endpoint(
+                    endpoint,
+                    health.clone(),
+                    Arc::clone(transport),
+                )),
             });
         }
     }
 }
 
-async fn watch_endpoint(endpoint: Arc<Endpoint>, health: Health) {
+async fn watch_endpoint(endpoint: Arc<Endpoint>, health: Health, transport: Arc<Transport>) {
     let mut ticks = interval(health.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let is_first = endpoint.probes_sent() == 0;
-        let outcome = match timeout(health.timeout, probe(&endpoint, &health.path)).await {
+        let outcome = match timeout(health.timeout, probe(&transport, &endpoint, &health)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(ProbeError::Timeout(health.timeout)),
         };
@@ -127,30 +127,10 @@ fn take_in(endpoint: &Endpoint, health: &Health, outcome: Result<(), ProbeError>
     }
 }
 
-async fn probe(endpoint: &Endpoint, path: &str) -> Result<(), ProbeError> {
-    let stream = match endpoint.destination() {
-        Address::Socket(address) => TcpStream::connect(address).await?,
-        Address::Name(name) => TcpStream::connect(name.as_str()).await?,
-    };
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
-    let driver = tokio::task::spawn_local(driver);
-    let request = Request::get(path)
-        .header(HOST, endpoint.address())
-        .header(USER_AGENT, "serin-health")
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await;
-    driver.abort();
-    let status = answer?.status();
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err(ProbeError::Status(status))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
     use crate::config::Balance;
     use crate::upstream::pool::tests::pool;

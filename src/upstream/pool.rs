@@ -17,6 +17,7 @@ use super::eject::{Ejector, Failing, Floor};
 use super::endpoint::{Endpoint, EndpointId};
 use super::found::Lookup;
 use super::roster::{Member, Roster};
+use super::transport::Transport;
 use crate::clock;
 use crate::config;
 use crate::config::PoolTimeouts;
@@ -25,6 +26,7 @@ use crate::telemetry::PoolMeter;
 
 pub struct Pool {
     pub name: PoolName,
+    pub transport: Arc<Transport>,
     pub timeouts: PoolTimeouts,
     /// Attempts after the first.
     pub retries: u32,
@@ -42,8 +44,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool; endpoints that `previous` has at the same address keep their state, and those that it has not
-    /// warm up.
+    /// Builds a pool; endpoints that `previous` has at the same address keep their state, unless they are spoken to in
+    /// another way from now on, and those that it has not warm up.
     pub fn build(
         name: &PoolName,
         config: &config::Pool,
@@ -51,8 +53,16 @@ impl Pool {
         meter: PoolMeter,
         previous: Option<&Self>,
     ) -> Self {
-        let known = previous.map(|pool| pool.roster.load_full());
-        let stays = previous.filter(|pool| config.dns.is_some() && pool.config.dns == config.dns);
+        let transport = match previous {
+            Some(pool) if pool.config.transport == config.transport => Arc::clone(&pool.transport),
+            pool => Arc::new(Transport::build(
+                &config.transport,
+                pool.map(|pool| pool.transport.as_ref()),
+            )),
+        };
+        let alike = previous.filter(|pool| pool.config.transport.is_alike(&config.transport));
+        let known = alike.map(|pool| pool.roster.load_full());
+        let stays = alike.filter(|pool| config.dns.is_some() && pool.config.dns == config.dns);
         let looked_up = stays.map(|pool| pool.roster.load_full());
         let kept = looked_up.iter().flat_map(|roster| roster.members());
         let kept = kept.map(|member| Member {
@@ -76,6 +86,7 @@ impl Pool {
                 config.balance,
                 config.zone.as_deref(),
             )),
+            transport,
             timeouts: config.timeouts.clone(),
             retries: config.retries.attempts,
             request_headers: config.request_headers.clone(),
@@ -290,7 +301,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{Balance, Health, Retries};
+    use crate::config::{Balance, Health, HealthKind, Retries, Transport};
     use crate::telemetry::Telemetry;
 
     /// An endpoint by its address, weight and zone.
@@ -308,6 +319,8 @@ pub(super) mod tests {
         let listed: Vec<_> = endpoints.iter().map(|&at| listed((at, 1, ""))).collect();
         let mut config = configured(&listed, balance, "");
         config.health = checked.then(|| Health {
+            kind: HealthKind::Http,
+            service: String::new(),
             path: "/health".to_owned(),
             interval: Duration::from_millis(20),
             timeout: Duration::from_secs(1),
@@ -349,6 +362,7 @@ pub(super) mod tests {
             dns: None,
             balance,
             zone: (!zone.is_empty()).then(|| zone.to_owned()),
+            transport: Transport::plain(),
             health: None,
             timeouts: PoolTimeouts {
                 connect: second,

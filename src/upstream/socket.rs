@@ -1,17 +1,27 @@
 //! The I/O type below hyper towards an upstream server.
 //!
-//! Knows two things hyper does not tell: whether a byte of the answer has come, and that a connection that was given
-//! up in the middle of a message must end with a reset, never with a FIN that makes a part look like the whole.
+//! Knows what hyper does not tell: whether a byte has come since a request was begun, that a connection that was given
+//! up in the middle of a message must end with a reset, never with a FIN that makes a part look like the whole, and
+//! whether a server that is to speak HTTP/2 begins as HTTP/2 does.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::moment::AtomicMoment;
+use crate::wire::Wire;
+
+/// Length of a frame's head, and where its type stands in it (RFC 9113, 4.1).
+const FRAME_HEAD: u32 = 9;
+const FRAME_TYPE_AT: u32 = 3;
+const SETTINGS: u8 = 4;
 
 /// Bytes that may come before an answer's head is read: 1xx heads have no limit of their own, and reading them without end
 /// keeps the whole worker busy. A head itself is bounded lower by hyper.
@@ -21,11 +31,25 @@ const BEFORE_HEAD_MAX: u32 = 1024 * 1024;
 #[derive(Debug, Default)]
 pub struct Link {
     reset: AtomicBool,
-    answered: AtomicBool,
+    /// How often bytes have come; wraps.
+    arrivals: AtomicU32,
     informational: AtomicU32,
-    /// Bytes since the request was begun; none are counted once its answer's head is there.
+    /// Bytes since the request was begun; none are counted once its answer's head is there. HTTP/1 alone.
     before_head: AtomicU32,
     is_heard: AtomicBool,
+    /// Since when it has been idle; never while it is lent.
+    idle_since: AtomicMoment,
+    /// Where HTTP/2 is to be spoken.
+    greeting: Option<Greeting>,
+}
+
+/// The beginning of a server that speaks HTTP/2: its first frame is SETTINGS (RFC 9113, 3.4).
+#[derive(Debug, Default)]
+struct Greeting {
+    /// Bytes of the first frame's head that have come.
+    heard: AtomicU32,
+    wrong: AtomicBool,
+    told: Notify,
 }
 
 /// A connection to an upstream server, counted and resettable.
@@ -40,6 +64,14 @@ pub(super) trait Resettable {
     fn reset_on_close(&self);
 }
 
+impl Resettable for Wire {
+    fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)) {
+            tracing::debug!(%error, "a connection could not be reset and is closed");
+        }
+    }
+}
+
 // === impl Link ===
 
 impl Link {
@@ -48,9 +80,9 @@ impl Link {
         self.reset.store(true, Ordering::Relaxed);
     }
 
-    /// Whether any byte has come since the request was begun.
-    pub fn answered(&self) -> bool {
-        self.answered.load(Ordering::Relaxed)
+    /// How often bytes have come; wraps.
+    pub(super) fn arrivals(&self) -> u32 {
+        self.arrivals.load(Ordering::Relaxed)
     }
 
     /// 1xx heads, but 100 and 101, seen since the last call. One that shares its segment with another counts once.
@@ -71,17 +103,54 @@ impl Link {
         self.before_head.load(Ordering::Relaxed) > BEFORE_HEAD_MAX
     }
 
+    /// A request has the connection to itself from now on.
     pub(super) fn begin(&self) {
-        self.answered.store(false, Ordering::Relaxed);
         self.is_heard.store(false, Ordering::Relaxed);
         self.before_head.store(0, Ordering::Relaxed);
     }
 
+    /// No request has it from now on.
+    pub(super) fn rest(&self, now: Instant) {
+        self.idle_since.store(now);
+    }
+
+    pub(super) fn rise(&self) {
+        self.idle_since.clear();
+    }
+
+    /// How long it has been idle; `None` while it is lent.
+    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
+        self.idle_since.age(now)
+    }
+
+    /// Of a connection that is to speak HTTP/2.
+    pub(super) fn http2() -> Self {
+        Self {
+            greeting: Some(Greeting::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Waits for the first frame; whether it is one of HTTP/2.
+    pub(super) async fn greeted(&self) -> bool {
+        match &self.greeting {
+            Some(greeting) => greeting.wait().await,
+            None => true,
+        }
+    }
+
+    // No bytes: the server has ended the connection.
     fn saw(&self, bytes: &[u8]) {
+        if let Some(greeting) = &self.greeting {
+            greeting.hear(bytes);
+        }
         if bytes.is_empty() {
             return;
         }
-        self.answered.store(true, Ordering::Relaxed);
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
+        if self.greeting.is_some() {
+            return;
+        }
         if !self.is_heard.load(Ordering::Relaxed) {
             let before = self.before_head.load(Ordering::Relaxed);
             let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -92,6 +161,40 @@ impl Link {
         if is_informational && !matches!(bytes.get(10..12), Some(b"00" | b"01")) {
             self.informational.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+// === impl Greeting ===
+
+impl Greeting {
+    async fn wait(&self) -> bool {
+        loop {
+            if self.wrong.load(Ordering::Relaxed) {
+                return false;
+            }
+            if self.heard.load(Ordering::Relaxed) >= FRAME_HEAD {
+                return true;
+            }
+            self.told.notified().await;
+        }
+    }
+
+    fn hear(&self, bytes: &[u8]) {
+        let heard = self.heard.load(Ordering::Relaxed);
+        if heard >= FRAME_HEAD {
+            return;
+        }
+        let at = FRAME_TYPE_AT.checked_sub(heard);
+        let kind = at.and_then(|at| bytes.get(at as usize));
+        if bytes.is_empty() || kind.is_some_and(|kind| *kind != SETTINGS) {
+            self.wrong.store(true, Ordering::Relaxed);
+        }
+        let more = u32::try_from(bytes.len()).unwrap_or(FRAME_HEAD);
+        self.heard.store(
+            heard.saturating_add(more).min(FRAME_HEAD),
+            Ordering::Relaxed,
+        );
+        self.told.notify_one();
     }
 }
 
@@ -115,7 +218,9 @@ impl<S: AsyncRead + Resettable + Unpin> AsyncRead for Socket<S> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.link.saw(&buf.filled()[before..]);
+        if polled.is_ready() {
+            self.link.saw(&buf.filled()[before..]);
+        }
         if self.link.is_endless() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
@@ -171,16 +276,6 @@ impl<S: Resettable> Drop for Socket<S> {
     }
 }
 
-// === impl Resettable ===
-
-impl Resettable for tokio::net::TcpStream {
-    fn reset_on_close(&self) {
-        if let Err(error) = SockRef::from(self).set_linger(Some(Duration::ZERO)) {
-            tracing::debug!(%error, "a connection could not be reset and is closed");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +309,7 @@ mod tests {
                 bytes.escape_ascii()
             );
             assert_eq!(link.take_informational(), 0);
-            assert_eq!(link.answered(), !bytes.is_empty());
+            assert_eq!(link.arrivals() > 0, !bytes.is_empty());
         };
         check(b"", 0);
         check(b"HTTP/1.1 103 Early Hints\r\n", 1);
@@ -223,5 +318,29 @@ mod tests {
         check(b"HTTP/1.1 101 Switching Protocols\r\n", 0);
         check(b"HTTP/1.1 200 OK\r\n", 0);
         check(b"a body that says HTTP/1.1 103", 0);
+    }
+    #[test]
+    fn a_server_of_http2_begins_with_settings() {
+        let check = |pieces: &[&[u8]], expected: Option<bool>| {
+            let link = Link::http2();
+            for piece in pieces {
+                link.saw(piece);
+            }
+            let mut waiting = std::pin::pin!(link.greeted());
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let found = match waiting.as_mut().poll(&mut cx) {
+                Poll::Ready(is_http2) => Some(is_http2),
+                Poll::Pending => None,
+            };
+            assert_eq!(found, expected, "{pieces:?}");
+        };
+        let settings = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+        check(&[settings], Some(true));
+        check(&[&settings[..3], &settings[3..]], Some(true));
+        check(&[&settings[..8]], None);
+        check(&[&settings[..8], b""], Some(false));
+        check(&[b""], Some(false));
+        check(&[b"HTTP/1.1 400 Bad Request\r\n"], Some(false));
+        check(&[b"HTT", b"P/1.1"], Some(false));
     }
 }

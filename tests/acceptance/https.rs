@@ -6,7 +6,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Analyzer, Place, Process, Serin, eventually, free_port, two_pools};
+use crate::support::{
+    Analyzer, Place, Process, Serin, certificates, eventually, free_port, two_pools,
+};
 
 /// Python's own TLS: a document for each pool, and a file of every body that was posted, with its path.
 const SERVER: &str = r#"
@@ -33,31 +35,8 @@ print("listens", flush=True)
 server.serve_forever()
 "#;
 
-/// An authority of our own, and a certificate of it for 127.0.0.1 and for no name.
-fn make_certificates(folder: &Path) {
-    let openssl = |arguments: &str| {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(folder)
-            .output()
-            .expect("openssl");
-        assert!(output.status.success(), "{arguments}: {output:?}");
-    };
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    openssl(&format!(
-        "req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ours -days 2"
-    ));
-    openssl(&format!(
-        "req {key} -keyout key.pem -out request.pem -subj /CN=here"
-    ));
-    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
-    openssl(
-        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
-    );
-}
-
 fn tls_server(folder: &Path) -> (Process, SocketAddr) {
-    make_certificates(folder);
+    certificates(folder);
     let addr = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let mut command = Command::new("python3");
     command.args(["-c", SERVER]).arg(folder);

@@ -27,7 +27,7 @@ fn a_segment_whose_errors_are_a_regression_is_lowered_by_the_evidence_alone() {
     let (serin, [_original, ultra_fast]) = started(BY_EVIDENCE);
     under_load(&serin, || {
         begin(&serin);
-        ultra_fast.behave(&json!({ "error_rate": 0.3, "error_segment": "eu" }));
+        ultra_fast.behave(&json!({ "error_rate": 0.9, "error_segment": "eu" }));
         let lowered = eventually_within(Duration::from_secs(30), "eu lowered", &mut || {
             last_event(&serin, "segment_lowered").or_else(|| last_event(&serin, "rolled_back"))
         });

@@ -289,16 +289,17 @@ fn readings_are_pushed_all_or_none() {
         (&shown["segment"], &shown["count"]),
         (&json!("eu"), &json!(12))
     );
-    let metrics = get(serin.admin, "/metrics").text();
-    for line in [
+    // What is pulled shows once its first try has failed.
+    let lines = [
         "serin_signal_value{rollout=\"analyzer\",signal=\"churn\",arm=\"canary\",segment=\"\"} 0.03",
         "serin_signal_stale{rollout=\"analyzer\",signal=\"churn\",arm=\"canary\",segment=\"\"} 0",
         "serin_signal_stale{rollout=\"analyzer\",signal=\"pulled\",arm=\"canary\",segment=\"\"} 1",
-    ] {
-        assert!(
-            metrics.lines().any(|found| found == line),
-            "{line} is not in\n{metrics}"
-        );
+    ];
+    for line in lines {
+        eventually(line, || {
+            let metrics = get(serin.admin, "/metrics").text();
+            metrics.lines().any(|found| found == line).then_some(())
+        });
     }
 }
 

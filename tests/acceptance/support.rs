@@ -1,5 +1,11 @@
 //! A serin process with its configuration, stub analyzers, and a small blocking HTTP client.
 
+#[path = "../support/certificates.rs"]
+#[expect(dead_code, reason = "the tests of the data path use the rest")]
+pub(crate) mod authority;
+#[path = "../support/name_server.rs"]
+pub(crate) mod name_server;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -109,6 +115,29 @@ pub(crate) fn eventually_within<T>(
         assert!(Instant::now() < deadline, "never seen: {what}");
         pause();
     }
+}
+
+/// An authority of our own, and a certificate of it for 127.0.0.1 and for no name: ca.pem, cert.pem, key.pem.
+pub(crate) fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split_whitespace())
+            .current_dir(folder)
+            .output()
+            .expect("openssl");
+        assert!(output.status.success(), "{arguments}: {output:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=ours -days 2"
+    ));
+    openssl(&format!(
+        "req {key} -keyout key.pem -out request.pem -subj /CN=here"
+    ));
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").expect("a file");
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out cert.pem",
+    );
 }
 
 /// A stub analyzer of the binary, in a process of its own.
@@ -245,6 +274,30 @@ impl Serin {
             .arg(self.folder.path().join("proxy.toml"));
         self.process = Process::spawn(command, self.folder.path().join("serin.log"));
         self.await_ready();
+    }
+
+    /// Starts a process on the same file that is to take over.
+    pub(crate) fn newcomer(&self, log: &str) -> Process {
+        let mut command = Command::new(binary());
+        command
+            .args(["run", "--takeover", "--config"])
+            .arg(self.folder.path().join("proxy.toml"));
+        Process::spawn(command, self.folder.path().join(log))
+    }
+
+    /// Puts a new process in its place, and gives the one that was replaced.
+    pub(crate) fn take_over(&mut self, log: &str) -> Process {
+        let newcomer = self.newcomer(log);
+        eventually("it took over", || {
+            assert!(
+                !newcomer.log().contains("nothing was taken over"),
+                "{}\n{}",
+                newcomer.log(),
+                self.process.log()
+            );
+            newcomer.log().contains("took over").then_some(())
+        });
+        std::mem::replace(&mut self.process, newcomer)
     }
 
     pub(crate) fn get(&self, path: &str) -> Value {

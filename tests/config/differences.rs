@@ -100,10 +100,52 @@ fn changes_are_told_in_words() {
         Area::Pools,
         "pools.ultra_fast.balance: round_robin -> p2c",
     );
+    let pool = |keys: &str| replaced("[[routes]]", &format!("{keys}\n[[routes]]"));
+    check(
+        pool("protocol = \"h2c\""),
+        Area::Pools,
+        "pools.ultra_fast.protocol: http1 -> h2c",
+    );
+    check(
+        pool("proxy_protocol = \"v2\""),
+        Area::Pools,
+        "pools.ultra_fast.proxy_protocol: false -> v2",
+    );
+    check(
+        top("server.listen = [{ address = \"127.0.0.1:8080\", proxy_protocol = true }]"),
+        Area::Server,
+        "PROXY headers from now on at listener 127.0.0.1:8080",
+    );
+    check(
+        pool("tls = {}"),
+        Area::Pools,
+        "TLS from now on to pool ultra_fast",
+    );
+    check(
+        pool("health = { kind = \"tcp\" }"),
+        Area::Pools,
+        "pools.ultra_fast.health: /health every 5s, timeout 1s, unhealthy after 3, healthy after 2 -> a connection \
+         every 5s, timeout 1s, unhealthy after 3, healthy after 2",
+    );
     check(
         replaced("canary = ", "stream_grace = \"5s\"\ncanary = "),
         Area::Rollouts,
         "rollouts.analyzer.stream_grace: 30s -> 5s",
+    );
+    check(
+        replaced("canary = ", "mirror = { share = \"1%\" }\ncanary = "),
+        Area::Rollouts,
+        "rollouts.analyzer.mirror: none -> 1% of GET, HEAD, answers thrown away; bodies up to 64KiB, 64 in flight, \
+         timeout 30s",
+    );
+    check(
+        replaced(
+            "canary = ",
+            "mirror = { share = \"1%\", compare = { headers = [], json = { ignore = [\"/*/id\"] } } }\ncanary = ",
+        ),
+        Area::Rollouts,
+        "rollouts.analyzer.mirror: none -> 1% of GET, HEAD, comparing status, body without /*/id, 20 kept; bodies up \
+         to 64KiB, 64 in flight, timeout 30s",
     );
 }
 

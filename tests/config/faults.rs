@@ -287,6 +287,10 @@ fn pools_have_endpoints_that_differ() {
         &[(3, "pools.a.dns", "not both")],
     );
     check(
+        "[pools.a]\ndns = \"_http._tcp.a.b\"\ntls = {}",
+        &[(3, "pools.a.tls.server_name", "missing")],
+    );
+    check(
         "[pools.a]\ndns = \"127.0.0.1:80\"",
         &[(2, "pools.a.dns", "belongs in endpoints")],
     );
@@ -500,16 +504,14 @@ duration = "1h"
 fn what_comes_later_is_refused_by_name() {
     let not_yet = "not in this version";
     check("[fleet]", &[(1, "fleet", not_yet)]);
-    check(
-        "server.listen = [{ address = \"127.0.0.1:1\", proxy_protocol = true }]",
-        &[(1, "server.listen[0].proxy_protocol", not_yet)],
+    check("server.tls = {}", &[(1, "server.tls", "unknown key")]);
+    check_with_pools(
+        "[pools.c]\nendpoints = [\"h:1\"]\nhealth = { kind = \"grpc\" }",
+        &[(5, "pools.c.health.kind", "speaks HTTP/1.1")],
     );
     check_with_pools(
-        "[pools.c]\nendpoints = [\"h:1\"]\nprotocol = \"h2c\"\ntls = {}",
-        &[
-            (5, "pools.c.protocol", "\"h2c\" is not in this version"),
-            (6, "pools.c.tls", not_yet),
-        ],
+        "[pools.c]\nendpoints = [\"h:1\"]\nhealth = { service = \"a\" }",
+        &[(5, "pools.c.health.service", "only for")],
     );
     check_rollout("mode = \"a/b\"", &[(7, "rollouts.r.mode", "\"aa\"")]);
     check_rollout(
@@ -523,12 +525,39 @@ fn what_comes_later_is_refused_by_name() {
 }
 
 #[test]
-fn what_comes_later_may_already_say_its_default() {
+fn proxy_headers_are_of_a_version_and_of_one_client() {
+    check(
+        "server.listen = [{ address = \"127.0.0.1:1\", proxy_protocol = \"v1\" }]",
+        &[(1, "server.listen[0].proxy_protocol", "true or false")],
+    );
+    check(
+        "server.listen = [{ proxy_protocol = true }]",
+        &[(1, "server.listen[0].address", "missing")],
+    );
+    let pool = |keys: &str| format!("[pools.c]\nendpoints = [\"h:1\"]\n{keys}");
+    let key = "pools.c.proxy_protocol";
+    let words = "\"v1\" or \"v2\"";
+    check_with_pools(&pool("proxy_protocol = \"v3\""), &[(5, key, words)]);
+    check_with_pools(
+        &pool("proxy_protocol = true"),
+        &[(5, key, "expected false")],
+    );
+    check_with_pools(
+        &pool("proxy_protocol = \"v2\"\nprotocol = \"h2c\""),
+        &[(5, key, "share the connections of HTTP/2")],
+    );
+}
+
+#[test]
+fn what_was_new_may_say_its_default() {
     check(
         "rehearsal.enabled = false\nserver.listen = [{ address = \"127.0.0.1:1\", proxy_protocol = false }]",
         &[],
     );
-    check_with_pools("pools.a.protocol = \"http1\"", &[]);
+    check_with_pools(
+        "pools.a.protocol = \"http1\"\npools.a.proxy_protocol = false",
+        &[],
+    );
     check_rollout(
         "mode = \"rollout\"\nmax_segments = 64\n[rollouts.r.gate]\nalpha = 0.01\nodds_margin = 1.5\napproval_ttl = \"12h\"",
         &[],
@@ -838,4 +867,89 @@ fn mutate(bytes: &mut Vec<u8>, dice: &mut StdRng, pieces: &[&str]) {
             bytes.splice(at..at, [dice.random::<u8>()]);
         }
     }
+}
+
+#[test]
+fn every_fault_of_a_mirror_is_told_at_its_place() {
+    let check = |text: &str, expected: &[(usize, &str, &str)]| {
+        let text = format!("[rollouts.r.mirror]\n{text}\n");
+        check_rollout(&text, expected);
+    };
+    check("share = \"1%\"", &[]);
+    check("", &[(7, "rollouts.r.mirror.share", "missing")]);
+    check(
+        "share = \"1%\"\nmethods = []",
+        &[(9, "rollouts.r.mirror.methods", "nothing would be copied")],
+    );
+    check(
+        "share = \"1%\"\nmethods = [\"GET\", \"PSOT\"]",
+        &[(9, "rollouts.r.mirror.methods[1]", "found \"PSOT\"")],
+    );
+    for size in ["0", "\"1025KiB\""] {
+        check(
+            &format!("share = \"1%\"\nmax_body = {size}"),
+            &[(9, "rollouts.r.mirror.max_body", "1 byte to 1MiB")],
+        );
+    }
+    check(
+        "share = \"1%\"\nmax_body = \"1MiB\"\nin_flight = 342",
+        &[(
+            10,
+            "rollouts.r.mirror.in_flight",
+            "more than 1GiB of memory",
+        )],
+    );
+    check("share = \"1%\"\nmax_body = \"1MiB\"\nin_flight = 341", &[]);
+    check(
+        "share = \"1%\"\nshares = 1\ncompare = { status = false, headers = [], body = false }",
+        &[
+            (9, "rollouts.r.mirror.shares", "did you mean `share`?"),
+            (10, "rollouts.r.mirror.compare", "compares nothing"),
+        ],
+    );
+    check(
+        "share = \"1%\"\ncompare = { body = false, json = { ignore = [\"/id\"] } }",
+        &[(9, "rollouts.r.mirror.compare.json.ignore", "no use")],
+    );
+    check(
+        "share = \"1%\"\ncompare = { headers = [\"Connection\"], json = { ignore = [\"id\", \"/a~b\"] } }",
+        &[
+            (9, "rollouts.r.mirror.compare.headers[0]", "of a connection"),
+            (
+                9,
+                "rollouts.r.mirror.compare.json.ignore[0]",
+                "begin with /",
+            ),
+            (9, "rollouts.r.mirror.compare.json.ignore[1]", "~0"),
+        ],
+    );
+}
+
+#[test]
+fn a_condition_on_what_a_mirror_finds_needs_one_that_compares() {
+    let stage = "advance = [\"mirror_difference < 1% over 1h\"]\nname = \"s\"\nweight = \"10%\"\nduration = \"1h\"\n";
+    let file = |mirror: &str| {
+        format!(
+            "{POOLS}[rollouts.r]\nbaseline = \"a\"\ncanary = \"b\"\n{mirror}\n[[rollouts.r.stages]]\n{stage}"
+        )
+    };
+    check(&file("mirror = { share = \"1%\", compare = {} }"), &[]);
+    for (mirror, line) in [("", 3), ("mirror = { share = \"1%\" }", 6)] {
+        check(
+            &file(mirror),
+            &[(
+                line,
+                "rollouts.r.mirror.compare",
+                "nothing is compared without mirror.compare",
+            )],
+        );
+    }
+    check_stage(
+        "hold = [\"miror_difference > 1%\"]",
+        &[(
+            7,
+            "rollouts.r.stages[0].hold[0]",
+            "did you mean \"mirror_difference\"?",
+        )],
+    );
 }

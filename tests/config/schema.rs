@@ -48,6 +48,9 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "server.log.access = \"1%\"",
         "server.log.access = 0.01",
         "server.listen = [{ address = \"[::1]:80\", proxy_protocol = false }]",
+        "server.listen = [{ address = \"[::1]:80\", proxy_protocol = true }]",
+        "pools.a = { endpoints = [\"h:1\"], proxy_protocol = \"v2\" }",
+        "pools.a = { endpoints = [\"h:1\"], proxy_protocol = false }",
         "server.trusted = [\"10.0.0.0/8\", \"::1\"]",
         "pools.a = { endpoints = [\"analyzer.svc:80\"], health = false, request_headers = { x-a = \"b\" } }",
         "pools.a = { endpoints = [\"h:1\", { address = \"h:2\", weight = 1000, zone = \"x\" }], balance = \"ring\" }",
@@ -56,6 +59,38 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "rehearsal.enabled = true",
     ] {
         check(text, true);
+    }
+    let mirror = |keys: &str| {
+        format!(
+            "pools.a.endpoints = [\"h:1\"]\npools.b.endpoints = [\"h:2\"]\n[rollouts.r]\nbaseline = \"a\"\n\
+             canary = \"b\"\nstages = [{{ name = \"s\", weight = \"1%\", duration = \"1h\" }}]\nmirror = {{ {keys} }}\n"
+        )
+    };
+    for (keys, valid) in [
+        ("share = 0.01", true),
+        (
+            "share = \"0%\", methods = [\"GET\", \"POST\"], max_body = 1, in_flight = 1",
+            true,
+        ),
+        ("share = \"1%\", compare = false", true),
+        (
+            "share = \"1%\", compare = { json = { ignore = [\"/a/*/b~1c\"] }, headers = [\"x-a\"], samples = 0 }",
+            true,
+        ),
+        ("methods = [\"GET\"]", false),
+        ("share = \"1%\", methods = [\"get\"]", false),
+        ("share = \"1%\", methods = [\"CONNECT\"]", false),
+        ("share = \"1%\", compare = true", false),
+        (
+            "share = \"1%\", compare = { json = { ignore = [\"id\"] } }",
+            false,
+        ),
+        ("share = \"1%\", compare = { headers = [\"a b\"] }", false),
+        ("share = \"1%\", compare = { samples = 101 }", false),
+        ("share = \"1%\", in_flight = 0", false),
+        ("share = \"1%\", timeout = 5", false),
+    ] {
+        check(&mirror(keys), valid);
     }
     for text in [
         "colour = 1",
@@ -69,6 +104,11 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "server.log.access = \"some\"",
         "server.listen = [\"localhost:80\"]",
         "server.listen = [{ address = \"127.0.0.1:80\", tls = {} }]",
+        "server.listen = [{ address = \"127.0.0.1:80\", proxy_protocol = \"v1\" }]",
+        "server.proxy_protocol = true",
+        "pools.a = { endpoints = [\"h:1\"], proxy_protocol = true }",
+        "pools.a = { endpoints = [\"h:1\"], proxy_protocol = \"v3\" }",
+        "admin.tls = { cert = \"a\" }",
         "admin.open_metrics = 1",
         "state.path = \"\"",
         "pools.a = {}",
@@ -93,8 +133,12 @@ fn the_schema_and_the_reader_agree_on_single_values() {
 const COMMENTED: &str = r#"
 admin.tokens = [{ name = "ci", roles = ["operate"], token_env = "A", token_file = "b", sha256 = "c" }]
 routes = [{ host = "*.example.org", pool = "original" }]
+server.listen = [{ address = "[::1]:80", proxy_protocol = true }]
+admin.tls = { cert = "a", key = "b", client_ca = "c" }
+pools.original.tls = { ca = "a", cert = "b", key = "c", server_name = "d.example" }
 [rollouts.analyzer]
 failover_after = "800ms"
+mirror = { share = "1%", methods = ["GET"], max_body = "64KiB", in_flight = 64, timeout = "30s", compare = { status = true, headers = ["content-type"], body = true, json = { ignore = ["/id"] }, samples = 20 } }
 stages = [{ on_rollback = { weight = "0.2%" }, on_failure = { weight = "0.5%" } }]
 "#;
 

@@ -638,8 +638,8 @@ fn ten_thousand_gets_survive_an_upstream_that_closes_as_it_is_asked() {
 
 #[test]
 fn of_ten_thousand_posts_none_is_executed_twice_and_each_loss_is_told() {
-    // After each answer the upstream waits about as long as a next request needs, or not at all, and closes where none has
-    // begun. What is sent at that very moment nobody can save.
+    // After each answer the upstream waits for up to 20 ms, or not at all, and closes where no request has begun. What is
+    // sent at that very moment nobody can save.
     let (turns, closed) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
     let closings = Arc::clone(&closed);
     let executed = Executed::default();
@@ -652,7 +652,7 @@ fn of_ten_thousand_posts_none_is_executed_twice_and_each_loss_is_told() {
             let patience = if nth.is_multiple_of(8) {
                 0
             } else {
-                100 + nth * 37 % 400
+                nth * 1_237 % 20_000
             };
             if !is_asked_within(&exchange, Duration::from_micros(patience)) {
                 closings.fetch_add(1, Ordering::SeqCst);
@@ -669,7 +669,7 @@ fn of_ten_thousand_posts_none_is_executed_twice_and_each_loss_is_told() {
     assert!(closed > 100, "{closed} connections closed: no proof");
     assert_eq!(count(200) + lost, MANY, "{answers:?}");
     assert_eq!(proxy.attempts("base", "", "failed"), lost as u64);
-    assert!(lost <= closed, "{lost} lost for {closed} closed");
+    assert!(lost * 1_000 < MANY, "{lost} lost for {closed} closed");
 }
 
 #[test]
@@ -744,18 +744,15 @@ fn closing() -> Upstream {
 // Whether another request begins in time.
 fn is_asked_within(exchange: &Exchange, span: Duration) -> bool {
     let stream = &exchange.stream;
-    stream.set_nonblocking(true).expect("it can be set");
-    let begin = serin::clock::now();
-    let asked = loop {
-        if stream.peek(&mut [0]).is_ok() {
-            break true;
-        }
-        if begin.elapsed() >= span {
-            break false;
-        }
-        thread::yield_now();
+    let set = |span: Option<Duration>| {
+        let is_none = span == Some(Duration::ZERO);
+        stream.set_nonblocking(is_none).expect("it can be set");
+        let span = span.filter(|span| !span.is_zero());
+        stream.set_read_timeout(span).expect("it can be set");
     };
-    stream.set_nonblocking(false).expect("it can be set");
+    set(Some(span));
+    let asked = stream.peek(&mut [0]).is_ok();
+    set(None);
     asked
 }
 

@@ -10,7 +10,7 @@ use serin::rollout::assign::Split;
 use serin::rollout::weight::Weight;
 
 use crate::support::{
-    Client, Proxy, Upstream, closed, config, only, pool, reply, rollout, wait_for,
+    Client, Proxy, Upstream, closed, config, only, pool, reply, rest, rollout, wait_for,
 };
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\nx-learner-id: a\r\n\r\n";
@@ -378,6 +378,7 @@ fn a_connection_that_died_idle_costs_nothing() {
     let upstream = closing();
     let proxy = Proxy::start("", &only(&[upstream.address()], ""));
     assert_eq!(proxy.ask(POST).text(), "first");
+    rest();
     assert_eq!(
         proxy.ask(POST).header("x-serin-error"),
         Some("reset"),

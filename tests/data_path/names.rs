@@ -1,27 +1,18 @@
 //! Endpoints by DNS, asked of a real name server (dnsmasq) whose answers change.
 
-use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::net::{IpAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serin::live::PoolView;
 use serin::shutdown::{self, Stage, Trigger, Watched};
 use serin::upstream::upkeep;
 
+use crate::support::certificates::Ca;
+use crate::support::name_server::NameServer;
+use crate::support::peers::Nginx;
 use crate::support::{Client, Proxy, Upstream, reply, wait_for};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\n\r\n";
-
-/// A name server with a hosts file; answers hold for a second.
-struct NameServer {
-    address: SocketAddr,
-    folder: tempfile::TempDir,
-    child: Child,
-}
 
 /// The upkeep of a proxy's pools.
 struct Upkeep {
@@ -29,61 +20,10 @@ struct Upkeep {
     watched: Option<Watched>,
 }
 
-impl NameServer {
-    fn start(hosts: &str, more: &[String]) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        fs::write(folder.path().join("hosts"), hosts).expect("a file");
-        let port = UdpSocket::bind("127.0.0.1:0").expect("a free port");
-        let address = port.local_addr().expect("it is bound");
-        drop(port);
-        let mut command = Command::new(dnsmasq());
-        command.args(["--no-daemon", "--no-resolv", "--no-hosts", "--local-ttl=1"]);
-        command.args(["--conf-file=/dev/null", "--pid-file="]);
-        command.args(["--listen-address=127.0.0.1", "--bind-interfaces"]);
-        command.arg(format!("--port={}", address.port()));
-        let hosts = folder.path().join("hosts");
-        command.arg(format!("--addn-hosts={}", hosts.display()));
-        command.args(["--local=/test/"]).args(more);
-        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("dnsmasq is installed by tests/run");
-        // It serves TCP on the same port.
-        wait_for("the name server", || {
-            std::net::TcpStream::connect(address).is_ok()
-        });
-        Self {
-            address,
-            folder,
-            child,
-        }
-    }
-
-    fn set(&self, hosts: &str) {
-        fs::write(self.folder.path().join("hosts"), hosts).expect("a file");
-        self.signal(Signal::HUP);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process"), signal).expect("it is there");
-    }
-}
-
-impl Drop for NameServer {
-    fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(drop).unwrap_or_default();
-    }
-}
-
 impl Upkeep {
     fn of(proxy: &Proxy) -> Self {
         let (trigger, shutdown) = shutdown::channel();
         let watched = upkeep::start(proxy.live.pools(), shutdown).expect("it starts");
-        wait_for("the first look-up", || {
-            let pools = proxy.live.load().pools();
-            let is_over = |pool: &PoolView| !pool.endpoints.is_empty() || pool.dns_fault.is_some();
-            pools.iter().all(is_over)
-        });
         Self {
             trigger,
             watched: Some(watched),
@@ -98,13 +38,6 @@ impl Drop for Upkeep {
             assert!(watched.join() || thread::panicking(), "it panicked");
         }
     }
-}
-
-fn dnsmasq() -> PathBuf {
-    // Debian has it where only root looks.
-    let places = ["/usr/sbin/dnsmasq", "/usr/bin/dnsmasq"].map(PathBuf::from);
-    let found = places.into_iter().find(|place| place.exists());
-    found.unwrap_or_else(|| "dnsmasq".into())
 }
 
 // Upstreams on one port of several loopback addresses; each answers its address.
@@ -131,7 +64,7 @@ fn by_name(name: &str, server: &NameServer, more: &str) -> String {
     format!(
         "[pools.base]\ndns = {{ name = \"{name}\", servers = [\"{}\"] }}\nhealth = false\n{more}\n\
          [[routes]]\npath = \"/\"\npool = \"base\"\n",
-        server.address
+        server.address()
     )
 }
 
@@ -254,4 +187,31 @@ fn a_name_that_was_never_found_is_answered_in_time() {
         (answer.status, answer.header("x-serin-error")),
         (503, Some("no_healthy_endpoint"))
     );
+}
+
+#[test]
+fn certificates_of_what_was_found_are_for_the_name_that_was_looked_up() {
+    let ca = Ca::new();
+    ca.sign("a", "DNS:app.test", 30);
+    let lines = Nginx::certificate(&ca.path("a.pem"), &ca.path("a.key"));
+    let nginx = Nginx::start("ssl", &format!("{lines}return 200 \"$ssl_server_name\";"));
+    let server = NameServer::start("127.0.0.1 app.test\n127.0.0.1 other.test\n", &[]);
+    let tls = format!("tls = {{ ca = {:?} }}", ca.path("ca.pem"));
+    for (host, expected) in [
+        ("app.test", (200, None)),
+        ("other.test", (502, Some("tls_failed"))),
+    ] {
+        let name = format!("{host}:{}", nginx.address().port());
+        let proxy = Proxy::start("", &by_name(&name, &server, &tls));
+        let _upkeep = Upkeep::of(&proxy);
+        let answer = proxy.ask(GET);
+        assert_eq!(
+            (answer.status, answer.header("x-serin-error")),
+            expected,
+            "{host}"
+        );
+        if expected.0 == 200 {
+            assert_eq!(answer.text(), host, "it is asked for by SNI");
+        }
+    }
 }

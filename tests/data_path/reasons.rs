@@ -22,7 +22,7 @@ fn reasons() -> Vec<String> {
 #[test]
 fn each_reason_in_the_code_is_produced_by_a_request() {
     let reasons = reasons();
-    assert!(reasons.len() >= 16, "{reasons:?}");
+    assert!(reasons.len() >= 17, "{reasons:?}");
     for reason in &reasons {
         let (said, proxy) = produce(reason);
         assert_eq!(&said, reason);
@@ -79,6 +79,13 @@ fn produce(reason: &str) -> (String, Proxy) {
             let address = proxy.live.load().pools()[0].endpoints[0].address.clone();
             assert!(proxy.live.load().set_drained(&pool, &address, true));
             asked(proxy, GET)
+        }
+        "tls_failed" => {
+            let plain = Upstream::scripted(|mut exchange| {
+                exchange.write("no TLS here");
+                exchange.end();
+            });
+            behind(&plain, "tls = {}")
         }
         "connect_failed" => asked(Proxy::start("", &only(&[closed()], "")), GET),
         "reset" => behind(&saying(""), ""),

@@ -10,6 +10,7 @@ use serin::clock;
 use serin::rollout::assign::Salt;
 use serin::shutdown::Stage;
 
+use crate::support::http2_upstream::FrameServer;
 use crate::support::upstream::Exchange;
 use crate::support::{PATIENCE, Proxy, Upstream, only, reply, rollout, wait_for};
 
@@ -591,4 +592,33 @@ fn a_canary_that_fails_before_it_agrees_is_replaced_by_baseline() {
     assert_eq!(client.rest(), Ok(Vec::new()));
     wait_for("its end", || proxy.attempts("base", "failover", "ok") == 1);
     assert_eq!(proxy.arms(), 1);
+}
+
+#[test]
+fn a_pool_of_http2_opens_no_tunnel_and_baseline_opens_it_for_such_a_canary() {
+    let server = FrameServer::answering(&[], b"x");
+    let proxy = Proxy::start("", &only(&[server.address()], "protocol = \"h2c\""));
+    let answer = proxy.ask(ASK);
+    let found = (answer.status, answer.header("x-serin-error"));
+    assert_eq!(found, (501, Some("not_implemented")));
+    assert_eq!(proxy.ask(GET).status, 200);
+    assert_eq!(server.requests(), 1, "the plain one");
+
+    let base = echo();
+    let text = rollout(&[base.address()], &[server.address()], "");
+    let text = text.replace("[pools.new]", "[pools.new]\nprotocol = \"h2c\"");
+    let mut proxy = Proxy::start("", &text);
+    proxy.set_weight("100%");
+    let ask = ASK.replace("host: h", "host: h\r\nx-learner-id: a");
+    let mut client = Raw::open(&proxy, &ask);
+    assert!(client.echoes("one"));
+    client.finish();
+    assert_eq!(client.rest(), Ok(Vec::new()));
+    wait_for("its end", || open_tunnels(&proxy, "base") == 0);
+    assert_eq!(
+        proxy.arms(),
+        0,
+        "who asks for what an arm cannot do says nothing of it"
+    );
+    assert_eq!(server.requests(), 1);
 }

@@ -37,7 +37,7 @@ pub(crate) struct Crowd {
     /// Every learner is of one of them, by his id; nobody says any where there are none.
     pub(crate) segments: Vec<&'static str>,
     /// How canary treats those of one segment.
-    pub(crate) sick: Option<(&'static str, Habit)>,
+    pub(crate) sick: Vec<(&'static str, Habit)>,
     /// The share of learners that really stands on canary, instead of the weight.
     pub(crate) broken: Option<f64>,
     /// Canary requests so far.
@@ -64,7 +64,7 @@ impl Crowd {
             bot: 0,
             identified: true,
             segments: Vec::new(),
-            sick: None,
+            sick: Vec::new(),
             broken: None,
             on_canary: 0,
             salt: Salt::new("crowd"),
@@ -160,12 +160,11 @@ impl Crowd {
 
     fn one(&mut self, sent: &Assigned, fails: bool) -> Sight {
         let Assigned { learner, arm, .. } = *sent;
-        let habit = match self.sick {
-            Some((sick, habit)) if arm == Arm::Canary && sent.segment.as_deref() == Some(sick) => {
-                habit
-            }
-            Some(_) | None => self.habits[arm.index()],
-        };
+        let ill = self
+            .sick
+            .iter()
+            .find(|(sick, _)| arm == Arm::Canary && sent.segment.as_deref() == Some(*sick));
+        let habit = ill.map_or_else(|| self.habits[arm.index()], |(_, habit)| *habit);
         let error = fails || self.chance(habit.failing);
         let client_error = !error && self.chance(habit.refusing);
         let slowness = if self.chance(habit.slow) { 10.0 } else { 1.0 };
@@ -208,7 +207,7 @@ fn count(cell: &mut Cell, seen: &Sight, limits_us: &[u64]) {
     let us = seen.first.latency_us.unwrap_or(0);
     cell.counted += 1;
     cell.client_errors += u64::from(seen.client_error);
-    cell.latency.saturating_record(us);
+    cell.latency.record(us, 1);
     for &limit in limits_us {
         *cell.over_limit.entry(limit).or_default() += u64::from(us > limit);
     }

@@ -52,7 +52,7 @@ fn a_segment_whose_errors_alone_regress_is_lowered_and_the_others_go_on() {
     let (mut alone, mut took) = (0, Vec::new());
     for seed in 1..=20 {
         let mut world = healthy(seed);
-        crowd(&mut world).sick = Some(("eu", REGRESSED));
+        crowd(&mut world).sick = vec![("eu", REGRESSED)];
         took.push(until_decided(&mut world));
         alone += usize::from(lowered(&world) == ["eu"] && world.count("rolled_back") == 0);
     }
@@ -61,7 +61,7 @@ fn a_segment_whose_errors_alone_regress_is_lowered_and_the_others_go_on() {
     assert!(alone >= 19, "{alone} of 20");
 
     let mut world = healthy(3);
-    crowd(&mut world).sick = Some(("eu", BROKEN));
+    crowd(&mut world).sick = vec![("eu", BROKEN)];
     until_decided(&mut world);
     let event = world.last("segment_lowered");
     let EventKind::SegmentLowered {
@@ -151,7 +151,7 @@ fn a_dead_canary_takes_everybody_back_at_once() {
 fn one_segment_after_another_is_lowered_until_the_plan_bears_no_more() {
     let mut world = healthy(7);
     for (place, segment) in ["eu", "us", "asia"].into_iter().enumerate() {
-        crowd(&mut world).sick = Some((segment, BROKEN));
+        crowd(&mut world).sick = vec![(segment, BROKEN)];
         world.run_until(seconds(60), |world| {
             world.phase() == Phase::RolledBack || world.count("segment_lowered") > place
         });
@@ -160,6 +160,33 @@ fn one_segment_after_another_is_lowered_until_the_plan_bears_no_more() {
     assert_eq!(lowered(&world), ["eu", "us"]);
     let event = world.last("rolled_back");
     assert_eq!(event.reason, "more than 2 segments failed: eu, us, asia");
+}
+
+#[test]
+fn two_segments_that_regress_at_once_are_both_off_canary_and_no_healthy_one_is_blamed() {
+    let (mut each, mut everybody) = (0, 0);
+    for seed in 1..=10 {
+        let mut world = healthy(seed);
+        crowd(&mut world).sick = vec![("eu", BROKEN), ("us", BROKEN)];
+        let took = world.run_until(seconds(60), |world| {
+            world.phase() == Phase::RolledBack || world.count("segment_lowered") == 2
+        });
+        let mut lowered = lowered(&world);
+        lowered.sort_unstable();
+        match world.phase() {
+            Phase::RolledBack => everybody += 1,
+            _ => {
+                assert_eq!(lowered, ["eu", "us"], "seed {seed}");
+                each += 1;
+            }
+        }
+        assert!(took < seconds(60), "seed {seed}: {}", world.story());
+        let blamed = lowered
+            .iter()
+            .all(|name| ["eu", "us"].contains(&name.as_str()));
+        assert!(blamed, "seed {seed}: {lowered:?}");
+    }
+    eprintln!("each lowered in {each} of 10, everybody rolled back in {everybody}");
 }
 
 #[test]
@@ -223,7 +250,7 @@ fn blocks(plan: &Plan, seed: u64, many: u64) -> Vec<Block> {
     let mut crowd = Crowd::new(seed, 2_000);
     crowd.segments = FOUR.to_vec();
     crowd.habits[1].failing = 0.01;
-    crowd.sick = Some(("eu", BROKEN));
+    crowd.sick = vec![("eu", BROKEN)];
     let mut split = Gate::at_rest(plan.stages[0].weight).split();
     split.epoch = 1;
     let ticks = 0..4 * many;
@@ -308,7 +335,7 @@ fn a_restart_leaves_every_bit_of_every_segment_and_the_row_stays_small() {
         let mut largest = [0; 2];
         for tick in 0..4 * 240 {
             if tick == 4 * 150 {
-                crowd(&mut world).sick = Some((names[7], BROKEN));
+                crowd(&mut world).sick = vec![(names[7], BROKEN)];
             }
             world.tick();
             if restarts && tick % 37 == 0 {

@@ -303,9 +303,8 @@ impl Sim {
             ..Cell::default()
         };
         cell.latency
-            .saturating_record_n(behaviour.latency_ms * 1000, counted - slow);
-        cell.latency
-            .saturating_record_n(behaviour.slow_ms * 1000, slow);
+            .record(behaviour.latency_ms * 1000, counted - slow);
+        cell.latency.record(behaviour.slow_ms * 1000, slow);
         for &limit in limits_us {
             let above = |ms: u64, requests: u64| if ms * 1000 > limit { requests } else { 0 };
             let over = above(behaviour.latency_ms, counted - slow) + above(behaviour.slow_ms, slow);

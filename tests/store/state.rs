@@ -20,7 +20,7 @@ use serin::rollout::stats::detectable::Detectable;
 use serin::rollout::time::Timestamp;
 use serin::rollout::verdict::Purpose;
 use serin::rollout::weight::Weight;
-use serin::rollout::window::{Counts, ProbeBucket, Probes, Sparse};
+use serin::rollout::window::{Counts, ProbeBucket, Probes};
 
 use crate::make::{at, snapshot};
 
@@ -215,7 +215,7 @@ fn add_segments(state: &mut Snapshot, dice: &mut StdRng, many: usize) {
             .each
             .push(judged(&name, dice, run.evidence.absolute.len()));
         for totals in [&mut run.stage.totals, &mut run.stage.interval] {
-            let arms = [(); 2].map(|()| Sparse::of(&traffic(dice)));
+            let arms = [(); 2].map(|()| traffic(dice));
             totals.segments.insert(Arc::clone(&name), arms);
         }
     }
@@ -225,8 +225,8 @@ fn add_segments(state: &mut Snapshot, dice: &mut StdRng, many: usize) {
 fn judged(name: &Arc<str>, dice: &mut StdRng, limits: usize) -> Segment {
     let mut onset = || {
         let (t, folded) = (dice.random_range(1..100_000), dice.random());
-        let s = (0..9).map(|_| dice.random_range(-40.0..90.0)).collect();
-        Onset::of(t, folded, s)
+        let s = (0..9).map(|_| dice.random_range(0.0..1e90)).collect();
+        Onset::of(t, folded, s, dice.random_range(0.0..900.0))
     };
     let mut others = || Others {
         onset: onset(),
@@ -252,7 +252,7 @@ fn traffic(dice: &mut StdRng) -> Cell {
     for _ in 0..20_000 {
         let ms = 10_f64.powf(dice.random_range(0.7..2.7));
         cell.latency
-            .saturating_record_n((ms * 1000.0) as u64, dice.random_range(1..100));
+            .record((ms * 1000.0) as u64, dice.random_range(1..100));
     }
     cell.over_limit = [(200_000, 4_000), (250_000, 900)].into();
     cell.over_edge[3] = 800_000;
@@ -311,7 +311,7 @@ fn a_state_saved_before_segments_were_is_still_read() {
     // Version 1 ended before the empty lists of outcomes and their ids, three of segments, and evidence of nothing.
     let mut counts = bytes.counts.clone();
     counts[0] = 1;
-    counts.truncate(counts.len() - 401);
+    counts.truncate(counts.len() - 437);
     let read = decode(&json.to_string(), &counts).expect("an older state is read");
     assert_eq!(read, state);
 }

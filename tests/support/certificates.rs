@@ -136,6 +136,15 @@ pub(crate) async fn secure(
     name: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await.expect("it listens");
+    secure_over(stream, config, name).await
+}
+
+/// Shakes hands over a connection that is there.
+pub(crate) async fn secure_over(
+    stream: TcpStream,
+    config: &Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     TlsConnector::from(Arc::clone(config))
         .connect(name, stream)

@@ -1,7 +1,9 @@
 //! A client that writes what it is given and reads answers byte by byte.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 
@@ -28,6 +30,24 @@ impl Client {
             stream,
             buffer: Vec::new(),
         }
+    }
+
+    /// The same from an address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let bound = socket.bind(&SocketAddr::new(source, 0).into());
+        bound.expect("an address of this machine");
+        socket.connect(&address.into()).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self {
+            stream: socket.into(),
+            buffer: Vec::new(),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
     }
 
     pub(crate) fn send(&mut self, text: &str) {
@@ -105,6 +125,13 @@ impl Client {
         let peeked = self.stream.peek(&mut byte);
         self.stream.set_nonblocking(false).expect("it can be set");
         self.buffer.is_empty() && peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    }
+
+    /// Sends no more, and goes on reading.
+    pub(crate) fn finish(&self) {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("it is connected");
     }
 
     pub(crate) fn leave(self) {

@@ -3,6 +3,10 @@
 pub(crate) mod certificates;
 mod client;
 pub(crate) mod http2;
+pub(crate) mod http2_upstream;
+pub(crate) mod name_server;
+pub(crate) mod peers;
+pub(crate) mod program;
 pub(crate) mod strictness;
 pub(crate) mod upstream;
 
@@ -92,6 +96,12 @@ pub(crate) fn wait_for(what: &str, mut fact: impl FnMut() -> bool) {
         assert!(clock::now() - begin < PATIENCE, "waited in vain for {what}");
         thread::yield_now();
     }
+}
+
+/// As long as a connection rests before a request that may not be sent twice takes it, and longer.
+pub(crate) fn rest() {
+    let begin = clock::now();
+    wait_for("a rest", || begin.elapsed() > Duration::from_millis(20));
 }
 
 impl Proxy {

@@ -24,7 +24,12 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
     let rollouts: Vec<Value> = config
         .rollouts
         .values()
-        .map(|rollout| plan_json(&rollout.plan))
+        .map(|rollout| {
+            let mirror = rollout.mirror.as_ref().map(ToString::to_string);
+            let mut shown = plan_json(&rollout.plan);
+            shown["mirror"] = json!(mirror);
+            shown
+        })
         .collect();
     let shown =
         json!({ "file": file, "valid": true, "rollouts": rollouts, "notes": notes(config) });

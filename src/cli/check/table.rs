@@ -24,6 +24,9 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
         for signal in outside::signals(&rollout.signals) {
             text += &format!("  signal {signal}\n");
         }
+        if let Some(mirror) = &rollout.mirror {
+            text += &format!("  mirror {mirror}\n");
+        }
         text.push('\n');
         text += &stage_rows(plan);
         for (index, stage) in plan.stages.iter().enumerate() {

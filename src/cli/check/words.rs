@@ -16,6 +16,10 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
         for signal in outside::signals(&rollout.signals) {
             text += &format!("Read: {signal}.\n");
         }
+        if let Some(mirror) = &rollout.mirror {
+            let canary = &rollout.plan.identity.canary;
+            text += &format!("Copied to {canary}, in the background: {mirror}.\n");
+        }
     }
     if let Some(channels) = outside::channels(config) {
         text += &format!("\nTold of it: {channels}.\n");

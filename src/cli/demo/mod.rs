@@ -25,6 +25,7 @@ use super::figures;
 use crate::app::{App, StartError};
 use crate::clock;
 use crate::config::{self, Config};
+use crate::inherited::Inherited;
 use crate::records::event::EventRecord;
 use crate::records::status::StatusRecord;
 use crate::rollout::gate::Phase;
@@ -104,7 +105,7 @@ async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         ..LoadSettings::new(proxy)
     };
     let load = Load::start(load).context("cannot start the load")?;
-    let client = Client::new(&format!("http://{admin}"), None)?;
+    let client = Client::new(&format!("http://{admin}"), None, &Default::default())?;
     let outcome = follow(args, &world, &client, &screen, planned + LATE).await?;
     if outcome.status.phase == Phase::RolledBack {
         tokio::time::sleep(AFTERWARDS).await;
@@ -213,7 +214,11 @@ fn start(world: &World, folder: &Path, args: &DemoArgs) -> anyhow::Result<(App, 
     let begin = |folder: PathBuf, ports: [u16; 2]| {
         std::fs::create_dir_all(&folder).context("cannot make a folder for the state")?;
         let config = configure(world, &folder, args, ports)?;
-        let app = App::start(config.clone(), folder.join("proxy.toml"));
+        let app = App::start(
+            config.clone(),
+            folder.join("proxy.toml"),
+            Inherited::default(),
+        );
         anyhow::Ok(app.map(|app| (app, config)))
     };
     match begin(folder.join("usual"), [free_or_any(8080), free_or_any(9901)])? {

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use super::DecodeError;
 use super::varint::{Reader, put};
 use crate::rollout::assign::LearnerHash;
+use crate::rollout::latencies::{Bucket, Latencies};
 use crate::rollout::slot::{
-    Cell, LATENCY_EDGES, LATENCY_MAX_US, LAYOUT_VERSION, LatencySum, MAX_FAILING_LEARNERS,
-    latency_sum,
+    Cell, LATENCY_EDGES, LATENCY_MAX_US, LAYOUT_VERSION, MAX_FAILING_LEARNERS,
 };
 
 /// The finest step of the layout: the largest power of two that is not above 100 us.
@@ -61,33 +61,25 @@ fn encode_edges(out: &mut Vec<u8>, edges: &[u64; LATENCY_EDGES]) {
 
 /// Of each run: twice the distance from the last, and one more if others follow its first bucket; then how many but one;
 /// then the count of each.
-fn encode_latency(out: &mut Vec<u8>, latency: &LatencySum) {
-    let mut buckets = latency
-        .iter_recorded()
-        .map(|bucket| {
-            let lowest = latency.lowest_equivalent(bucket.value_iterated_to());
-            (lowest, bucket.count_at_value())
-        })
-        .peekable();
+fn encode_latency(out: &mut Vec<u8>, latency: &Latencies) {
+    let mut buckets = latency.buckets().peekable();
     let mut last = 0;
     while let Some((first, count)) = buckets.next() {
         let (mut end, mut others) = (first, Vec::new());
-        while let Some((next, count)) =
-            buckets.next_if(|(next, _)| *next == latency.next_non_equivalent(end))
-        {
+        while let Some((next, count)) = buckets.next_if(|(next, _)| *next == end.next()) {
             others.push(count);
             end = next;
         }
         put(
             out,
-            (first / UNIT_US - last) << 1 | u64::from(!others.is_empty()),
+            (first.lowest_us() / UNIT_US - last) << 1 | u64::from(!others.is_empty()),
         );
         if !others.is_empty() {
             put(out, others.len() as u64 - 1);
         }
         put(out, count);
         others.into_iter().for_each(|count| put(out, count));
-        last = end / UNIT_US;
+        last = end.lowest_us() / UNIT_US;
     }
 }
 
@@ -167,13 +159,13 @@ fn decode_failing(reader: &mut Reader<'_>) -> Result<BTreeMap<LearnerHash, u64>,
     Ok(failing)
 }
 
-fn decode_latency(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
-    let mut latency = latency_sum();
-    let mut last = None;
+fn decode_latency(mut reader: Reader<'_>) -> Result<Latencies, DecodeError> {
+    let mut latency = Latencies::default();
+    let mut last: Option<Bucket> = None;
     while reader.end().is_err() {
         let head = reader.number()?;
-        let mut value = after(last, head >> 1)?;
-        if last.is_some_and(|end| latency.next_non_equivalent(end) == value) {
+        let mut bucket = after(last, head >> 1)?;
+        if last.is_some_and(|end| end.next() == bucket) {
             return Err(DecodeError::Range("a run of latencies"));
         }
         let others = match head & 1 {
@@ -181,50 +173,50 @@ fn decode_latency(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
             _ => Some(0),
         };
         let others = others.ok_or(DecodeError::Range("the length of a run"))?;
-        record(&mut latency, value, reader.number()?)?;
+        record(&mut latency, bucket, reader.number()?)?;
         for _ in 0..others {
-            value = latency.next_non_equivalent(value);
-            record(&mut latency, value, reader.number()?)?;
+            bucket = bucket.next();
+            record(&mut latency, bucket, reader.number()?)?;
         }
-        last = Some(value);
+        last = Some(bucket);
     }
     Ok(latency)
 }
 
 /// As version 1 wrote them: each bucket with its distance from the last.
-fn decode_single_latencies(mut reader: Reader<'_>) -> Result<LatencySum, DecodeError> {
-    let mut latency = latency_sum();
+fn decode_single_latencies(mut reader: Reader<'_>) -> Result<Latencies, DecodeError> {
+    let mut latency = Latencies::default();
     let mut last = None;
     while reader.end().is_err() {
         let (distance, count) = (reader.number()?, reader.number()?);
-        let value = after(last, distance)?;
-        record(&mut latency, value, count)?;
-        last = Some(value);
+        let bucket = after(last, distance)?;
+        record(&mut latency, bucket, count)?;
+        last = Some(bucket);
     }
     Ok(latency)
 }
 
-/// The latency so many units behind the last, in microseconds.
-fn after(last: Option<u64>, distance: u64) -> Result<u64, DecodeError> {
-    match last {
-        Some(_) if distance == 0 => Err(DecodeError::Range("a latency")),
-        _ => Ok(last
-            .unwrap_or(0)
-            .saturating_add(distance.saturating_mul(UNIT_US))),
+/// The bucket whose lowest latency lies so many units behind that of the last.
+fn after(last: Option<Bucket>, distance: u64) -> Result<Bucket, DecodeError> {
+    let from = last.map_or(0, Bucket::lowest_us);
+    let lowest = from.saturating_add(distance.saturating_mul(UNIT_US));
+    let bucket = Bucket::of(lowest);
+    let is_behind = last.is_none_or(|last| last < bucket);
+    if !is_behind || bucket.lowest_us() != lowest {
+        return Err(DecodeError::Range("a latency"));
     }
+    Ok(bucket)
 }
 
-fn record(latency: &mut LatencySum, value: u64, count: u64) -> Result<(), DecodeError> {
-    if value > LATENCY_MAX_US || latency.lowest_equivalent(value) != value {
+fn record(latency: &mut Latencies, bucket: Bucket, count: u64) -> Result<(), DecodeError> {
+    if bucket.lowest_us() > LATENCY_MAX_US {
         return Err(DecodeError::Range("a latency"));
     }
     if count == 0 || latency.len().checked_add(count).is_none() {
         return Err(DecodeError::Range("a count of latencies"));
     }
-    // 1 us lies in the first bucket as 0 does, but is seen by the histogram's largest value.
-    latency
-        .record_n(value.max(1), count)
-        .map_err(|_| DecodeError::Range("a latency"))
+    latency.add(bucket, count);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -256,7 +248,7 @@ mod tests {
         for _ in 0..dice.random_range(0..2_000) {
             let magnitude = dice.random_range(1.0..8.079_f64);
             cell.latency
-                .saturating_record_n(10_f64.powf(magnitude) as u64, dice.random_range(1..5_000));
+                .record(10_f64.powf(magnitude) as u64, dice.random_range(1..5_000));
         }
         for _ in 0..dice.random_range(0..40) {
             cell.failing.insert(
@@ -285,7 +277,7 @@ mod tests {
         }
         let mut edges = Cell::default();
         for value in [100, 127, 128, LATENCY_MAX_US - 1, LATENCY_MAX_US] {
-            edges.latency.record(value).expect("within the layout");
+            edges.latency.record(value, 1);
             assert_eq!(
                 decode_cell(&encode_cell(&edges)),
                 Ok(edges.clone()),
@@ -302,7 +294,7 @@ mod tests {
             if dice.random_bool(0.5) {
                 let mut cell = Cell::default();
                 cell.latency
-                    .saturating_record_n(dice.random_range(1..1 << 27), dice.random());
+                    .record(dice.random_range(1..1 << 27), dice.random());
                 cell.failing.insert(LearnerHash::from_raw(dice.random()), 1);
                 bytes = encode_cell(&cell);
             }
@@ -326,9 +318,7 @@ mod tests {
             ..Cell::default()
         };
         for ms in 10..110_u64 {
-            cell.latency
-                .record_n(ms * 1000, 30)
-                .expect("within the layout");
+            cell.latency.record(ms * 1000, 30);
         }
         assert_eq!(encode_cell(&Cell::default()).len(), 10);
         assert!(
@@ -361,7 +351,7 @@ mod tests {
             ..Cell::default()
         };
         for (us, count) in [(640, 3), (704, 2), (6_400, 200)] {
-            cell.latency.record_n(us, count).expect("in the layout");
+            cell.latency.record(us, count);
         }
         assert_eq!(decode_cell(&bytes), Ok(cell));
     }

@@ -15,7 +15,7 @@ use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::segments::SegmentTotals;
 use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
-use crate::rollout::window::{Sparse, Totals};
+use crate::rollout::window::Totals;
 
 /// 2 has business results of learners, segments and evidence.
 const VERSION: u8 = 2;
@@ -140,7 +140,7 @@ fn encode_segments(out: &mut Vec<u8>, segments: &SegmentTotals) {
     for (name, arms) in segments.iter() {
         piece(out, name.as_bytes());
         for arm in arms {
-            piece(out, &encode_cell(&arm.to_cell()));
+            piece(out, &encode_cell(arm));
         }
     }
 }
@@ -150,9 +150,9 @@ fn decode_segments(reader: &mut Reader<'_>) -> Result<SegmentTotals, DecodeError
     for _ in 0..reader.count()? {
         let name = std::str::from_utf8(next(reader)?)
             .map_err(|_| DecodeError::Range("the name of a segment"))?;
-        let mut arms: [Sparse; 2] = Default::default();
+        let mut arms: [Cell; 2] = Default::default();
         for arm in &mut arms {
-            *arm = Sparse::of(&decode_cell(next(reader)?)?);
+            *arm = decode_cell(next(reader)?)?;
         }
         segments.insert(Arc::from(name), arms);
     }

@@ -19,6 +19,9 @@ use crate::rollout::time::{Now, Timestamp, WallTime};
 const SPARSE: usize = 300;
 /// Alternatives of one process at most; there are nine.
 const MOST_ALTERNATIVES: usize = 64;
+/// Added to the number of alternatives where each stands in units; without it they are logarithms, as they were first
+/// written.
+const IN_UNITS: u64 = 1 << 10;
 
 type Decoded<T> = Result<T, DecodeError>;
 
@@ -79,9 +82,9 @@ fn put_track(out: &mut Vec<u8>, track: &Track) {
 fn put_onset(out: &mut Vec<u8>, onset: &Onset) {
     put(out, onset.t);
     put(out, onset.folded);
-    put(out, onset.s.len() as u64);
-    for s in &onset.s {
-        out.extend_from_slice(&s.to_bits().to_be_bytes());
+    put(out, onset.s.len() as u64 + IN_UNITS);
+    for number in onset.s.iter().chain([&onset.ln_unit]) {
+        out.extend_from_slice(&number.to_bits().to_be_bytes());
     }
 }
 
@@ -200,15 +203,27 @@ fn onset(reader: &mut Reader<'_>) -> Decoded<Onset> {
     if folded > t {
         return Err(DecodeError::Range("a number of blocks"));
     }
-    let width = reader.count()?;
-    if width > MOST_ALTERNATIVES {
+    let width = reader.number()?;
+    let (width, in_units) = match width.checked_sub(IN_UNITS) {
+        Some(width) => (width, true),
+        None => (width, false),
+    };
+    if width > MOST_ALTERNATIVES as u64 {
         return Err(DecodeError::Range("the number of alternatives"));
     }
     let s: Vec<f64> = (0..width).map(|_| float(reader)).collect::<Decoded<_>>()?;
     if !s.iter().all(|s| s.is_finite()) {
         return Err(DecodeError::Range("a logarithm"));
     }
-    Ok(Onset::of(t, folded, s))
+    if !in_units {
+        return Ok(Onset::of_ln(t, folded, &s));
+    }
+    let ln_unit = float(reader)?;
+    let is_sum = |s: &f64| *s >= 0.0 && s.is_finite();
+    if !is_sum(&ln_unit) || !s.iter().all(is_sum) {
+        return Err(DecodeError::Range("a sum of evidence"));
+    }
+    Ok(Onset::of(t, folded, s, ln_unit))
 }
 
 fn erred(reader: &mut Reader<'_>) -> Decoded<Erred> {

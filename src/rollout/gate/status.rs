@@ -21,7 +21,7 @@ use crate::rollout::segments::{SegmentTotal, success_delta};
 use crate::rollout::time::Now;
 use crate::rollout::verdict::{Evaluation, Verdict};
 use crate::rollout::weight::Weight;
-use crate::rollout::window::{Counts, Measured, Sparse, Totals};
+use crate::rollout::window::{Counts, Measured, Totals};
 
 /// A gate as it stands at one moment: everything that `status`, the API and the terminal show.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,7 +215,7 @@ impl Gate {
         let stage = run.map(|run| &run.stage.totals);
         let counts = |name: &str| {
             let arms = stage?.segments.get(name)?;
-            success_delta(arms.each_ref().map(Sparse::counts))
+            success_delta(arms.each_ref().map(Counts::of))
         };
         let one = |name: &str| SegmentFigures {
             name: name.to_owned(),

@@ -17,10 +17,10 @@ use crate::rollout::assign::LearnerHash;
 use crate::rollout::condition::{Condition, Metric, Selector};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Stage;
-use crate::rollout::slot::MAX_FAILING_LEARNERS;
+use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
 use crate::rollout::time::Now;
 use crate::rollout::verdict::{Purpose, Sample};
-use crate::rollout::window::{Part, Sparse, View};
+use crate::rollout::window::{Part, View};
 
 /// A breach whose time has come and that is not proven yet holds after this.
 const UNPROVEN_FOR: Duration = Duration::from_secs(1);
@@ -75,8 +75,8 @@ impl Failing {
         }
         for (name, arms) in part.segments() {
             let known = self.segments.entry(Arc::clone(name)).or_default();
-            for (failing, sparse) in known.iter_mut().zip(arms) {
-                failing.add(sparse);
+            for (failing, cell) in known.iter_mut().zip(arms) {
+                failing.add(cell);
             }
         }
     }
@@ -90,11 +90,9 @@ impl Failing {
 }
 
 impl FailingOn {
-    fn add(&mut self, sparse: &Sparse) {
-        let learners = &mut self.learners;
-        self.others += sparse.failing(|learner| {
-            learners.insert(learner);
-        });
+    fn add(&mut self, cell: &Cell) {
+        self.learners.extend(cell.failing.keys());
+        self.others += cell.failing_others;
     }
 }
 

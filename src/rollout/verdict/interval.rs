@@ -167,7 +167,7 @@ mod tests {
         for (cell, (wrong, counted)) in totals.cells.iter_mut().zip(arms) {
             (cell.errors, cell.failed, cell.client_errors) = (wrong, wrong, wrong);
             cell.counted = counted;
-            cell.latency.saturating_record_n(200_000, counted);
+            cell.latency.record(200_000, counted);
             cell.over_limit.insert(200_000, wrong);
         }
         let sample = Sample {

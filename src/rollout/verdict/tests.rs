@@ -3,7 +3,7 @@
 use super::*;
 use crate::rollout::slot::Cell;
 use crate::rollout::weight::Weight;
-use crate::rollout::window::{Probes, Sparse, Totals};
+use crate::rollout::window::{Probes, Totals};
 
 fn totals(change: impl FnOnce(&mut Totals)) -> Totals {
     let mut totals = Totals {
@@ -81,7 +81,7 @@ fn a_percentile_is_decided_by_the_exact_count() {
             let cell = &mut t.cells[1];
             cell.counted = timed;
             // One bucket for all: at this resolution the histogram cannot tell them apart.
-            cell.latency.saturating_record_n(200_000, timed);
+            cell.latency.record(200_000, timed);
             cell.over_limit.insert(200_000, above);
         });
         assert_eq!(truth(text, &totals), wanted, "{text}: {above} of {timed}");
@@ -158,8 +158,7 @@ fn variance(segments: &[SegmentErrors], left_out: &[&str]) -> Option<f64> {
             for (whole, cell) in t.cells.iter_mut().zip(&sums) {
                 whole.merge(cell);
             }
-            let arms = sums.each_ref().map(Sparse::of);
-            t.segments.insert(Arc::from(name), arms);
+            t.segments.insert(Arc::from(name), sums);
         }
     });
     let ceilings = left_out

@@ -1,9 +1,12 @@
 //! Whole seconds at once: requests that come at random and fare at random are streams that each come at random.
 
-use super::super::chance::{Arrivals, Dice};
+use super::super::chance::{Arrivals, Dice, Mixture};
 use super::super::latency::{Class, classes};
 use super::super::population::Population;
 use super::*;
+
+/// Classes of which fewer are to be expected in a second come in one stream, and are told apart as they come.
+const SELDOM: f64 = 0.5;
 
 /// What comes to one arm.
 #[derive(Clone, Debug, Default)]
@@ -14,7 +17,12 @@ pub(super) struct Streams(Vec<Stream>);
 struct Stream {
     who: Who,
     /// Latencies of requests that fare well; of those that do not, what their chances are.
-    classes: Vec<(Class, Arrivals)>,
+    classes: Vec<Class>,
+    /// By the place of their class: those that are drawn by themselves.
+    often: Vec<(usize, Arrivals)>,
+    /// The others together, and the places of their classes.
+    seldom: Arrivals,
+    mixture: Mixture,
     /// Those that fail on either arm, because of canary alone, and are refused.
     common: Arrivals,
     own: Arrivals,
@@ -104,14 +112,16 @@ impl Traffic<'_> {
         };
         let answered = (1.0 - common) * (1.0 - extra);
         let well = a_second * answered * (1.0 - conduct.client_errors);
-        let arrivals = |class: Class| {
-            let mean = well * class.chance;
-            (class, Arrivals::new(mean))
-        };
-        let classes = classes(|ms| law.at_most(ms), &self.limits_us).into_iter();
+        let classes = classes(|ms| law.at_most(ms), &self.limits_us);
+        let means = classes.iter().map(|class| well * class.chance).enumerate();
+        let (often, seldom): (Vec<_>, Vec<_>) = means.partition(|(_, mean)| *mean >= SELDOM);
+        let arrivals = |(place, mean)| (place, Arrivals::new(mean));
         Stream {
             who,
-            classes: classes.map(arrivals).collect(),
+            classes,
+            often: often.into_iter().map(arrivals).collect(),
+            seldom: Arrivals::new(seldom.iter().map(|(_, mean)| mean).sum()),
+            mixture: Mixture::new(seldom),
             common: Arrivals::new(a_second * common),
             own: Arrivals::new(a_second * (1.0 - common) * extra),
             refused: Arrivals::new(a_second * answered * conduct.client_errors),
@@ -134,28 +144,42 @@ struct Drawn<'a> {
 impl Drawn<'_> {
     // Those who fare well.
     fn take(&mut self, stream: &Stream, of: &Traffic<'_>, dice: &mut Dice) {
-        for (class, arrivals) in &stream.classes {
+        for &(place, arrivals) in &stream.often {
             let requests = arrivals.draw(dice);
-            if requests == 0 {
-                continue;
+            if requests > 0 {
+                self.take_class(stream, &stream.classes[place], requests, of, dice);
             }
-            self.wait(class, requests);
-            if class.edges_below > of.named_edge || class.limits_below > 0 {
-                let fared = Fared {
-                    latency_us: Some(class.latency_us),
-                    ..Fared::default()
-                };
-                for _ in 0..requests {
-                    self.name(stream.who, fared, of, dice);
-                }
-                continue;
+        }
+        for _ in 0..stream.seldom.draw(dice) {
+            let place = stream.mixture.draw(dice);
+            self.take_class(stream, &stream.classes[place], 1, of, dice);
+        }
+    }
+
+    fn take_class(
+        &mut self,
+        stream: &Stream,
+        class: &Class,
+        requests: u64,
+        of: &Traffic<'_>,
+        dice: &mut Dice,
+    ) {
+        self.wait(class, requests);
+        if class.edges_below > of.named_edge || class.limits_below > 0 {
+            let fared = Fared {
+                latency_us: Some(class.latency_us),
+                ..Fared::default()
+            };
+            for _ in 0..requests {
+                self.name(stream.who, fared, of, dice);
             }
-            self.cell.counted += requests;
-            self.crowd.learners[self.arm.index()] += requests;
-            if self.arm == Arm::Baseline {
-                let below = self.crowd.over.iter_mut().take(class.edges_below);
-                below.for_each(|over| *over += requests);
-            }
+            return;
+        }
+        self.cell.counted += requests;
+        self.crowd.learners[self.arm.index()] += requests;
+        if self.arm == Arm::Baseline {
+            let below = self.crowd.over.iter_mut().take(class.edges_below);
+            below.for_each(|over| *over += requests);
         }
     }
 
@@ -187,8 +211,7 @@ impl Drawn<'_> {
 
     fn wait(&mut self, class: &Class, requests: u64) {
         let more = |over: &mut u64| *over += requests;
-        let latency = &mut self.cell.latency;
-        latency.saturating_record_n(class.latency_us, requests);
+        self.cell.latency.add(class.bucket, requests);
         self.over_limit[..class.limits_below]
             .iter_mut()
             .for_each(more);
@@ -214,13 +237,11 @@ impl Drawn<'_> {
 impl Stream {
     fn class(&self, dice: &mut Dice) -> Option<&Class> {
         let mut left = dice.uniform();
-        let mut classes = self.classes.iter().map(|(class, _)| class);
-        let last = self.classes.last().map(|(class, _)| class);
-        let found = classes.find(|class| {
+        let found = self.classes.iter().find(|class| {
             left -= class.chance;
             left < 0.0
         });
-        found.or(last)
+        found.or_else(|| self.classes.last())
     }
 }
 

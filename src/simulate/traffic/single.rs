@@ -80,7 +80,7 @@ fn wait(cell: &mut Cell, fared: Fared) {
     let Some(latency_us) = fared.latency_us else {
         return;
     };
-    cell.latency.saturating_record(latency_us);
+    cell.latency.record(latency_us, 1);
     for (&limit, over) in &mut cell.over_limit {
         *over += u64::from(latency_us > limit);
     }

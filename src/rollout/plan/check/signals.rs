@@ -8,7 +8,7 @@ use crate::rollout::condition::{Condition, Metric, Selector};
 use crate::rollout::name::SignalName;
 use crate::rollout::plan::{PlanFault, PlanParts};
 use crate::rollout::signal::{
-    ArmsRead, IMPACT, MAX_INTERVALS_OVER, SignalKind, SignalSpec, outcome_of,
+    ArmsRead, IMPACT, MAX_INTERVALS_OVER, MIRROR_DIFFERENCE, SignalKind, SignalSpec, outcome_of,
 };
 use crate::rollout::time::format_duration;
 
@@ -52,6 +52,11 @@ fn check_spec(path: &str, spec: &SignalSpec, faults: &mut Faults) {
             format!("{:?} is a metric of every rollout", name.as_str()),
         );
     }
+    if name.as_str() == MIRROR_DIFFERENCE {
+        let why =
+            format!("{MIRROR_DIFFERENCE:?} is what the mirror finds, and needs no declaration");
+        faults.add(&format!("{path}.name"), why);
+    }
     match spec.kind {
         SignalKind::Read { interval, .. } if interval < SHORTEST_INTERVAL => {
             let why = format!("{} is shorter than 1s", format_duration(interval));
@@ -89,7 +94,10 @@ fn check_condition(path: &str, condition: &Condition, parts: &PlanParts, faults:
             }
         }
         SignalKind::Read { interval, arms } => {
-            if arms == ArmsRead::Canary && condition.selector != Selector::Canary {
+            let is_of_mirror = name.as_str() == MIRROR_DIFFERENCE;
+            if is_of_mirror && condition.selector != Selector::Canary {
+                add("it compares the two arms already");
+            } else if arms == ArmsRead::Canary && condition.selector != Selector::Canary {
                 add(
                     "the signal is read for canary alone; {pool} or {arm} in its query reads it for both",
                 );
@@ -168,6 +176,19 @@ mod tests {
         };
         fine(both(), "memory{delta} < 10% over 1h");
         fine(Vec::new(), "|revenue_impact| < 300%");
+        fine(Vec::new(), "mirror_difference < 1% over 4h");
+        check(
+            Vec::new(),
+            "mirror_difference < 1% over 30s",
+            here,
+            "1m to 4h",
+        );
+        check(
+            Vec::new(),
+            "mirror_difference{baseline} < 1%",
+            here,
+            "compares the two arms",
+        );
         check(both(), "memry < 1GiB", here, "declared are memory");
         check(Vec::new(), "memory < 1GiB", here, "no signal is declared");
         check(
@@ -194,6 +215,12 @@ mod tests {
             "p99 < 1s",
             name,
             "a metric of every rollout",
+        );
+        check(
+            vec![read("mirror_difference", 15, ArmsRead::Canary)],
+            "p99 < 1s",
+            name,
+            "needs no declaration",
         );
         check(
             vec![read("memory", 0, ArmsRead::Both)],

@@ -49,6 +49,10 @@ const FRESH_ENOUGH: Duration = Duration::from_secs(1);
 /// Nor one that has just answered: a server that closes behind its answers, and does not say so in them, has closed by then.
 const RESTED_ENOUGH: Duration = Duration::from_millis(5);
 
+/// What a connection holds at most of an answer, and of a request; an answer's head is no longer. Less than hyper would take,
+/// so that a few hundred answers that nobody reads neither fill the memory nor keep the others waiting.
+const BUFFER: usize = 128 * 1024;
+
 /// Where a request goes, and for whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Way<'a> {
@@ -191,6 +195,7 @@ where
         let io = TokioIo::new(Socket::new(wire, Arc::clone(&link)));
         let (sender, driver) = http1::Builder::new()
             .preserve_header_case(true)
+            .max_buf_size(BUFFER)
             .handshake(io)
             .await
             .map_err(|why| ConnectError::Handshake {

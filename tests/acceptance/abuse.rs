@@ -36,9 +36,12 @@ enum Abuse {
     Few(fn(&mut TcpStream)),
     /// One connection after the other that does this, for as long as the abuse lasts.
     Flood(fn(&mut TcpStream)),
+    /// A machine that is as busy, with something that serin has no part in: what the others are measured by.
+    Elsewhere,
 }
 
 const ABUSES: &[(&str, Abuse)] = &[
+    ("a busy machine", Abuse::Elsewhere),
     ("nothing at all", Abuse::Crowd(|_| ())),
     (
         "a head that does not end",
@@ -175,7 +178,8 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
                 match *abuse {
                     Abuse::Crowd(act) => crowd(address, clients, act),
                     Abuse::Few(act) => crowd(address, clients.min(FEW), act),
-                    Abuse::Flood(act) => again_and_again(address, span, act),
+                    Abuse::Flood(act) => again_and_again(span, || act(&mut connect(address))),
+                    Abuse::Elsewhere => again_and_again(span, std::hint::spin_loop),
                 }
             });
             let made = abusing.join().expect("it is let in");
@@ -331,13 +335,12 @@ fn give_way() {
 }
 
 // Four at a time; how many there were.
-fn again_and_again(address: SocketAddr, span: Duration, act: fn(&mut TcpStream)) -> usize {
+fn again_and_again(span: Duration, act: impl Fn() + Sync) -> usize {
     let begin = Instant::now();
     let one = || {
         let mut made = 0;
         while begin.elapsed() < span {
-            let mut stream = connect(address);
-            act(&mut stream);
+            act();
             made += 1;
         }
         made

@@ -30,6 +30,7 @@
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
 //! | [`app`] | builds, starts and stops all of it | |
 //! | [`cli`] | what is typed | |
+//! | `fuzz` | what any bytes from outside must not break | is part of the program |
 //!
 //! Begin with `proxy::service` for a request, `control::driver` for a tick, `rollout::gate` for a decision.
 
@@ -40,6 +41,8 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hooks;
 pub mod inherited;
 pub mod live;

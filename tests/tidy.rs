@@ -154,6 +154,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "shutdown",
         ],
     ),
+    (
+        "fuzz",
+        &["config", "records", "rollout", "proxy", "proxy_protocol"],
+    ),
 ];
 
 /// What the pure room must not touch of the standard library: whatever reads a clock, a file, a socket or chance.

@@ -14,6 +14,8 @@ mod connection;
 mod deadline;
 mod forward;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod grpc;
 mod guard;
 mod headers;

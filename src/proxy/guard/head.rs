@@ -59,34 +59,38 @@ impl Head {
         while let Some(found) = memchr::memchr(b'\n', bytes.get(self.scanned..).unwrap_or_default())
         {
             let end = self.scanned + found;
+            self.scanned = end + 1;
+            self.is_worth_more(bytes, limits)?;
             let line = bytes.get(self.line..end).unwrap_or_default();
             let line = line
                 .strip_suffix(b"\r")
                 .ok_or(Fault::BadRequest("a line does not end with CR LF"))?;
-            self.scanned = end + 1;
             let is_last = self.judge(line, limits)?;
             self.line = end + 1;
-            self.within(self.scanned, limits)?;
             if is_last {
                 return Ok(Some((self.scanned, self.framing()?)));
             }
         }
         self.scanned = bytes.len();
-        self.within(bytes.len(), limits)?;
-        // What is no HTTP at all has no lines to wait for.
-        if self.version.is_none()
-            && bytes
-                .get(self.line)
-                .is_some_and(|&byte| !is_token(byte) && byte != b'\r')
-        {
-            return Err(Fault::BadRequest("the method is no token"));
-        }
+        self.is_worth_more(bytes, limits)?;
         Ok(None)
     }
 
     /// Whether it asks for another protocol, which only HTTP/1.1 can.
     pub(super) fn asks_upgrade(&self) -> bool {
         self.has_upgrade && self.version == Some(Minor::One)
+    }
+
+    // What can be said of a line before its end has come; said first of a whole one, too, so that the same bytes are refused
+    // for the same reason however they come.
+    fn is_worth_more(&self, bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
+        // What is no HTTP at all has no lines to wait for.
+        let begins = bytes.get(self.line).copied();
+        let is_odd = |byte: u8| !is_token(byte) && !matches!(byte, b'\r' | b'\n');
+        if self.version.is_none() && begins.is_some_and(is_odd) {
+            return Err(Fault::BadRequest("the method is no token"));
+        }
+        self.within(self.scanned, limits)
     }
 
     fn within(&self, len: usize, limits: &Limits) -> Result<(), Fault> {

@@ -451,7 +451,7 @@ impl Course {
         let not_processed = refusal == Refusal::NotProcessed && order.is_whole();
         let is_stale = connection.reused() && !connection.answered() && refusal == Refusal::Broken;
         if is_stale {
-            connection.was_stale();
+            connection.note_stale();
         }
         let goes_again = was_unsent || not_processed || is_stale && order.is_replayable();
         if !self.is_resent && goes_again {

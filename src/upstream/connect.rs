@@ -318,8 +318,8 @@ impl<B: Body + 'static> Connection<B> {
         self.idle_for = idle_for;
     }
 
-    /// It was ended under its request as idle connections are.
-    pub fn was_stale(&self) {
+    /// It was ended under its request, as idle ones are: its endpoint is known by that.
+    pub fn note_stale(&self) {
         if !self.is_shared() {
             self.endpoint.closing().note(self.idle_for, clock::now());
         }

@@ -246,6 +246,7 @@ fn status(phase: Phase, ended: Option<Now>) -> Status {
         stage_time: Duration::ZERO,
         stage_ends_at: None,
         warming_up: false,
+        rehearsing: false,
         causes: Vec::new(),
         incidents: Vec::new(),
         pins: Vec::new(),

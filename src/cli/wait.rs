@@ -52,6 +52,8 @@ pub(super) fn run(args: &WaitArgs) -> anyhow::Result<ExitCode> {
         let rollout = resolve(&client, args.rollout.as_deref()).await?;
         loop {
             let phase = match client.get(&format!("/api/rollouts/{rollout}")).await {
+                // Its phases are not the run's.
+                Ok(status) if status["rehearsing"] == true => "rehearsing".to_owned(),
                 Ok(status) => status["phase"].as_str().unwrap_or_default().to_owned(),
                 Err(ClientError::Unreachable { .. }) => "unreachable".to_owned(),
                 Err(why) => return Err(why.into()),

@@ -176,7 +176,7 @@ impl Driver {
             let view = RolloutView {
                 rollout: name.clone(),
                 split: charge.gate.split(),
-                plan_pending: !status.phase.is_ended() && !same_plan(&plan, &rollout.plan),
+                plan_pending: !charge.gate.is_over() && !same_plan(&plan, &rollout.plan),
                 store_fault: self.store_fault.clone(),
                 pools: Arm::ALL.map(|arm| pool_of(&rollout.plan.identity, arm).clone()),
                 salt: Salt::new(&rollout.plan.identity.salt),

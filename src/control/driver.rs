@@ -376,6 +376,10 @@ impl Driver {
             Some(StoreHealth::Works) => {
                 self.store_fault = None;
                 tracing::info!("the store can be written again");
+                // A gate that had nothing to write since hears of it by this alone.
+                for name in self.names() {
+                    self.tell(now, &name, Input::Stored(EventId(0)));
+                }
             }
             None => {}
         }

@@ -148,7 +148,7 @@ impl Driver {
         let ended = self
             .rollouts
             .get(name)
-            .is_none_or(|charge| charge.gate.phase().is_ended());
+            .is_none_or(|charge| charge.gate.is_over());
         if ended {
             return;
         }
@@ -168,7 +168,7 @@ impl Driver {
             else {
                 return false;
             };
-            !charge.gate.phase().is_ended() && !same_plan(runs, &rollout.plan)
+            !charge.gate.is_over() && !same_plan(runs, &rollout.plan)
         };
         self.rollouts
             .iter()
@@ -181,7 +181,7 @@ impl Driver {
     pub(super) fn pinned_faults(&self, new: &Config) -> Vec<Fault> {
         let mut faults = Vec::new();
         for (name, charge) in self.rollouts.iter().chain(&self.dormant) {
-            let ended = charge.gate.phase().is_ended();
+            let ended = charge.gate.is_over();
             if let Some(plan) = charge.plan.as_ref().filter(|_| !ended) {
                 faults.extend(config::pinned(&self.file, name, &plan.identity, new));
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// After the first failure.
 const FIRST: Duration = Duration::from_secs(1);
-/// A receiver that comes back is found within this time, however long it was away.
+/// A receiver that comes back is found within this time, however long it was away, unless it asked for more.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// The pause after `failures` failures in a row, between half and the whole of what doubles each time; `chance` is drawn

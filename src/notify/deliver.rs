@@ -21,6 +21,8 @@ use crate::telemetry::ChannelMeter;
 
 /// Notices read at once.
 const PAGE: usize = 64;
+/// A receiver that asks for more rest (`Retry-After`) gets this much: there may be a rollback to tell of.
+const LONGEST_ASKED: Duration = Duration::from_secs(600);
 /// How long the outbox is not looked at where nothing says that it changed.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -115,7 +117,8 @@ impl Delivery {
                 }
                 Ended::Away(why, asked) => {
                     *failures = failures.saturating_add(1);
-                    let pause = pause(*failures, rand::random()).max(asked.unwrap_or_default());
+                    let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
+                    let pause = pause(*failures, rand::random()).max(asked);
                     (self.failed(notice, why, pause), pause)
                 }
             };

@@ -45,7 +45,14 @@ pub(super) struct Upload {
     source: Option<Rc<Source>>,
     hold: Option<Hold>,
     turn: u32,
-    at: usize,
+    at: Place,
+}
+
+/// How much of what is kept an upload has taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    bytes: usize,
+    has_trailers: bool,
 }
 
 /// The limits under which a body is read: bytes (0 = none), and the longest wait for the client's next bytes.
@@ -76,13 +83,12 @@ pub(super) struct UploadBroken(
 
 struct Feed {
     incoming: Incoming,
-    kept: Vec<Piece>,
-    kept_len: usize,
+    kept: Kept,
     keeps: bool,
     /// Of data alone, for a mirror.
     copy: Option<Taken>,
-    /// Pieces that the latest upload has taken.
-    taken: usize,
+    /// What the latest upload has taken of what is kept.
+    taken: Place,
     received: u64,
     progress: Progress,
     fault: Option<Fault>,
@@ -91,9 +97,11 @@ struct Feed {
     held: Held,
 }
 
-enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
+/// The beginning of a body, or all of it: copied, so that however small its pieces come it is as large as it looks.
+#[derive(Default)]
+struct Kept {
+    data: Vec<u8>,
+    trailers: Option<HeaderMap>,
 }
 
 enum Held {
@@ -123,11 +131,10 @@ impl Source {
         let keeps = keeps && exact.is_none_or(|len| len <= REPLAY_MAX as u64);
         let feed = Feed {
             incoming,
-            kept: Vec::new(),
-            kept_len: 0,
+            kept: Kept::default(),
             keeps,
             copy: None,
-            taken: 0,
+            taken: Place::default(),
             received: 0,
             progress: Progress::Asking,
             fault: None,
@@ -150,12 +157,12 @@ impl Source {
     pub(super) fn upload(self: &Rc<Self>, hold: Hold) -> Upload {
         let mut feed = self.feed.borrow_mut();
         feed.turn += 1;
-        feed.taken = 0;
+        feed.taken = Place::default();
         Upload {
             source: Some(Rc::clone(self)),
             hold: Some(hold),
             turn: feed.turn,
-            at: 0,
+            at: Place::default(),
         }
     }
 
@@ -280,13 +287,12 @@ impl Source {
         if self.limit != 0 && feed.received > self.limit {
             return Err(Fault::BodyTooLarge);
         }
-        if feed.keeps && feed.kept_len + len > REPLAY_MAX {
+        if feed.keeps && feed.kept.data.len() + len > REPLAY_MAX {
             feed.keeps = false;
-            feed.kept.clear();
+            feed.kept = Kept::default();
         }
         if feed.keeps {
-            feed.kept_len += len;
-            feed.kept.extend(Piece::of(frame));
+            feed.kept.take_in(frame);
         }
         if let (Some(copy), Some(data)) = (&mut feed.copy, frame.data_ref()) {
             copy.take_in(data);
@@ -309,7 +315,7 @@ impl Upload {
             source: None,
             hold: None,
             turn: 0,
-            at: 0,
+            at: Place::default(),
         }
     }
 
@@ -351,18 +357,21 @@ impl Body for Upload {
         if feed.turn != self.turn || feed.fault.is_some() {
             return self.broken();
         }
-        if let Some(piece) = feed.kept.get(self.at) {
-            let frame = self.outgoing(piece.frame());
-            self.at += 1;
+        if let Some(frame) = feed.kept.next(self.at) {
+            self.at = if frame.is_data() {
+                feed.kept.end_of_data()
+            } else {
+                feed.kept.end()
+            };
             feed.taken = self.at;
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(Ok(self.outgoing(frame))));
         }
         if matches!(feed.progress, Progress::Finished(_)) {
             return Poll::Ready(None);
         }
         match source.poll_next(&mut feed, cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                self.at = feed.kept.len();
+                self.at = feed.kept.end();
                 feed.taken = self.at;
                 Poll::Ready(Some(Ok(self.outgoing(frame))))
             }
@@ -380,7 +389,7 @@ impl Body for Upload {
             let feed = source.feed.borrow();
             feed.turn == self.turn
                 && matches!(feed.progress, Progress::Finished(_))
-                && self.at >= feed.kept.len()
+                && feed.kept.is_taken(self.at)
         })
     }
 
@@ -400,24 +409,50 @@ impl Feed {
     // Keeps nothing any more, unless the latest upload has yet to take it.
     fn let_go(&mut self) {
         self.keeps = false;
-        if self.taken >= self.kept.len() {
-            self.kept = Vec::new();
+        if self.kept.is_taken(self.taken) {
+            self.kept = Kept::default();
+            self.taken = Place::default();
         }
     }
 }
 
-// === impl Piece ===
+// === impl Kept ===
 
-impl Piece {
-    fn of(frame: &Frame<Bytes>) -> Option<Self> {
-        let data = frame.data_ref().cloned().map(Self::Data);
-        data.or_else(|| frame.trailers_ref().cloned().map(Self::Trailers))
+impl Kept {
+    fn take_in(&mut self, frame: &Frame<Bytes>) {
+        if let Some(data) = frame.data_ref() {
+            self.data.extend_from_slice(data);
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+        }
     }
 
-    fn frame(&self) -> Frame<Bytes> {
-        match self {
-            Self::Data(bytes) => Frame::data(bytes.clone()),
-            Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
+    // What follows this place; `None` where it is the end.
+    fn next(&self, at: Place) -> Option<Frame<Bytes>> {
+        if let Some(rest @ [_, ..]) = self.data.get(at.bytes..) {
+            return Some(Frame::data(Bytes::copy_from_slice(rest)));
+        }
+        let trailers = self.trailers.as_ref().filter(|_| !at.has_trailers);
+        trailers.map(|trailers| Frame::trailers(trailers.clone()))
+    }
+
+    // Whether nothing follows this place.
+    fn is_taken(&self, at: Place) -> bool {
+        at.bytes >= self.data.len() && (at.has_trailers || self.trailers.is_none())
+    }
+
+    const fn end_of_data(&self) -> Place {
+        Place {
+            bytes: self.data.len(),
+            has_trailers: false,
+        }
+    }
+
+    const fn end(&self) -> Place {
+        Place {
+            bytes: self.data.len(),
+            has_trailers: self.trailers.is_some(),
         }
     }
 }

@@ -36,8 +36,6 @@ pub(super) struct Elapsed;
 #[derive(Debug)]
 struct Inner {
     waiting: RefCell<Slab<Entry>>,
-    /// The time as the last sweep saw it.
-    now: Cell<Instant>,
     sweeping: Cell<bool>,
 }
 
@@ -54,7 +52,6 @@ impl Deadlines {
     pub(super) fn new() -> Self {
         Self(Rc::new(Inner {
             waiting: RefCell::default(),
-            now: Cell::new(clock::now()),
             sweeping: Cell::new(false),
         }))
     }
@@ -66,12 +63,10 @@ impl Deadlines {
             return Deadline { inner, key: None };
         }
         if !inner.sweeping.get() {
-            inner.now.set(clock::now());
             inner.sweeping.set(true);
             tokio::task::spawn_local(sweep(Rc::clone(&inner)));
         }
-        // The last sweep may be one tick ago.
-        let at = inner.now.get() + span + TICK;
+        let at = clock::now() + span;
         let key = inner.waiting.borrow_mut().insert(Entry {
             at,
             passed: false,
@@ -103,8 +98,7 @@ impl Deadlines {
 }
 
 impl Inner {
-    fn wake_passed(&self) {
-        let now = self.now.get();
+    fn wake_passed(&self, now: Instant) {
         for (_, entry) in self.waiting.borrow_mut().iter_mut() {
             if !entry.passed && entry.at <= now {
                 entry.passed = true;
@@ -120,8 +114,7 @@ async fn sweep(inner: Rc<Inner>) {
     let mut idle = 0;
     while idle < IDLE_TICKS {
         tokio::time::sleep(TICK).await;
-        inner.now.set(clock::now());
-        inner.wake_passed();
+        inner.wake_passed(clock::now());
         idle = if inner.waiting.borrow().is_empty() {
             idle + 1
         } else {

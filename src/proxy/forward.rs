@@ -3,43 +3,35 @@
 //! The one wait of a request. What follows a failure is decided in `next`, which is pure; the loop carries it out.
 //! Before each canary attempt the weight's epoch is compared: a retreat that was published is obeyed.
 
+mod answered;
+mod connection;
 mod head;
+mod turn;
 
 use std::rc::Rc;
 use std::time::Instant;
 
-use http::{Request, Response, StatusCode, response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::{StatusCode, response};
 
-use super::answer::{Download, Opening, Stream, discard};
 use super::body::Upload;
-use super::choose::{self, Choice};
+use super::choose::Choice;
 use super::deadline::Elapsed;
-use super::grpc::Call;
-use super::headers;
-use super::next::{Failure, Next, Situation, next};
+use super::download::Download;
+use super::next::{Failure, next};
 use super::order::Order;
-use super::outcome::{Ledger, Trial, class_of};
-use super::passage::{Agreed, Passage};
-use super::refusal::Refusal;
+use super::outcome::{Ledger, Trial};
+use super::passage::Passage;
 use super::respond::Fault;
-use super::stay::OnCanary;
-use super::upgrade::Asked;
 use super::worker::Worker;
 use crate::clock;
-use crate::config::Failover;
 use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::proxy_protocol::Introduction;
 use crate::rollout::name::Arm;
 use crate::rollout::rehearsal as inject;
-use crate::rollout::slot::Class;
-use crate::telemetry::{Attempt, Tally};
+use crate::telemetry::Attempt;
 use crate::upstream::admission::{Overloaded, Place};
-use crate::upstream::connect::{ConnectError, Connection, Patience, Way};
-use crate::upstream::eject::Failing;
+use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::EndpointId;
-use crate::upstream::pool::Ask;
 
 /// Where a request is on its way.
 pub(super) struct Course {
@@ -53,6 +45,8 @@ pub(super) struct Course {
     /// Statuses that the rollout counts as errors are looked up here.
     rollout: Option<RolloutIndex>,
     began: Instant,
+    /// When its first attempt begins.
+    now: Instant,
     /// Of the learner, for pools that hash.
     key: u64,
     whose: Introduction,
@@ -74,6 +68,8 @@ pub(super) struct Start {
     /// The client's connection, for pools that are told of it.
     pub(super) whose: Introduction,
     pub(super) began: Instant,
+    /// The same, unless something was waited for meanwhile.
+    pub(super) now: Instant,
 }
 
 /// What follows the head of an answer.
@@ -128,6 +124,7 @@ impl Course {
             canary: start.chosen.filter(|(_, choice)| choice.arm == Arm::Canary),
             rollout: start.chosen.map(|(rollout, _)| rollout),
             began: start.began,
+            now: start.now,
             key: start.key,
             whose: start.whose,
             tried: Vec::new(),
@@ -144,43 +141,49 @@ impl Course {
 
     // One attempt, from the choice of an endpoint to the answer's head.
     async fn attempt(&mut self, order: &mut Order) -> Result<Reply, Failure> {
-        if self.has_retreated(order) {
-            return Err(Failure::Retreated);
-        }
+        self.follow(order);
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
-        if !pool.is_found() {
-            let found = self
-                .worker
-                .deadlines
-                .within(pool.timeouts.connect, pool.until_found());
+        let is_first = self.kind == Attempt::First && !self.is_resent;
+        let mut now = if is_first { self.now } else { clock::now() };
+        // Who leaves while this waits has waited for this pool.
+        let mut trial = Trial::begin(&self.ledger, self, order.source.as_ref(), now);
+        let mut has_waited = false;
+        if !pool.is_found()
+            && let Some(limit) = self.time_left(pool.timeouts.connect, now)
+        {
+            has_waited = true;
+            let found = self.worker.deadlines.within(limit, pool.until_found());
             if found.await == Err(Elapsed) {
                 tracing::debug!(pool = %pool.name, "its name was not looked up in time");
             }
         }
-        let admitted = self.worker.admit(held.pool(self.pool).admission()).await;
-        let has_waited = matches!(admitted, Ok((_, true)));
-        if has_waited && self.has_retreated(order) {
-            return Err(Failure::Retreated);
-        }
-        let is_first = self.kind == Attempt::First && !self.is_resent && !has_waited;
-        let now = if is_first { self.began } else { clock::now() };
-        let mut trial = Trial::begin(&self.ledger, self, order.source.as_ref(), now);
-        match admitted {
-            Ok((place, _)) => trial.hold(place),
+        let at_most = self.request_left(now);
+        match self.worker.admit(pool.admission(), at_most).await {
+            Ok((place, has_queued)) => {
+                has_waited |= has_queued;
+                trial.hold(place);
+            }
             Err(Overloaded) => {
                 trial.fail(None);
                 return Err(Failure::Overloaded);
             }
         }
-        if order.asked.is_some() && held.pool(self.pool).transport.is_http2() {
+        if has_waited {
+            if self.follow(order) {
+                trial.withdraw();
+                return Err(Failure::Moved);
+            }
+            now = clock::now();
+        }
+        if order.asked.is_some() && pool.transport.is_http2() {
             // What a learner asks for says nothing of an arm.
             trial.withdraw();
             self.ledger.forget();
             return Err(Failure::NoTunnel);
         }
-        let connection = match self.connection(order, now).await {
-            Ok(connection) => connection,
+        let (connection, now) = match self.connection(order, now).await {
+            Ok(found) => found,
             Err(failure) => {
                 let is_timeout = failure == Failure::ConnectTimeout;
                 let waited = clock::now().saturating_duration_since(now);
@@ -188,72 +191,13 @@ impl Course {
                 return Err(failure);
             }
         };
-        if connection.reused() {
-            trial.sent(connection.endpoint().begin(), now);
-        } else {
-            // Connecting took time.
-            if self.has_retreated(order) {
-                trial.withdraw();
-                self.worker.connections.give_back(connection, now);
-                return Err(Failure::Retreated);
-            }
-            trial.sent(connection.endpoint().begin(), clock::now());
+        if self.follow(order) {
+            trial.withdraw();
+            self.worker.connections.give_back(connection, now);
+            return Err(Failure::Moved);
         }
+        trial.sent(connection.endpoint().begin(), now);
         self.send(order, trial, connection).await
-    }
-
-    async fn connection(
-        &mut self,
-        order: &Order,
-        now: Instant,
-    ) -> Result<Connection<Upload>, Failure> {
-        let held = Rc::clone(&self.held);
-        let pool = held.pool(self.pool);
-        let roster = pool.roster();
-        let ask = Ask {
-            tried: &self.tried,
-            random: rand::random(),
-            key: self.key,
-            now,
-        };
-        let endpoint = pool.pick(&roster, ask).ok_or(Failure::NoEndpoint)?;
-        let connections = &self.worker.connections;
-        let patience = Patience::of(&pool.timeouts, endpoint, order.is_idempotent, now);
-        let way = Way {
-            transport: &pool.transport,
-            endpoint,
-            whose: &self.whose,
-        };
-        if !self.is_resent {
-            while let Some(connection) = connections.take(way, now, patience) {
-                // What may be sent once only is not sent into a connection that its server has just closed. HTTP/2 says
-                // what was not processed.
-                let may_go = order.is_idempotent || connection.is_shared();
-                if may_go || connection.is_still_ready().await {
-                    return Ok(connection);
-                }
-            }
-        }
-        match self
-            .worker
-            .deadlines
-            .within(pool.timeouts.connect, connections.connect(way, patience))
-            .await
-        {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "no connection");
-                pool.note(endpoint, Some(Failing::Connect), now, clock::now());
-                self.tried.push(endpoint.id());
-                Err(self.unconnected(&error))
-            }
-            Err(Elapsed) => {
-                tracing::debug!(endpoint = endpoint.address(), "no connection in time");
-                pool.note(endpoint, Some(Failing::Connect), now, clock::now());
-                self.tried.push(endpoint.id());
-                Err(Failure::ConnectTimeout)
-            }
-        }
     }
 
     async fn send(
@@ -277,7 +221,7 @@ impl Course {
         let (limit, is_cut_short) = self.head_limit(order, &trial, endpoint.id());
         let injected = self.injected();
         if injected.is_some() {
-            trial.acquit();
+            trial.rehearse();
         }
         let sending = async {
             let answer = connection.send(request).await;
@@ -314,292 +258,10 @@ impl Course {
         }
     }
 
-    fn answered(
-        &mut self,
-        order: &mut Order,
-        mut trial: Trial,
-        connection: Connection<Upload>,
-        answer: Response<Incoming>,
-        now: Instant,
-    ) -> Result<Reply, Failure> {
-        connection.link().heard();
-        for _ in 0..connection.link().take_informational() {
-            self.worker.recorder.tally(Tally::InformationalDropped);
-        }
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(order, trial, connection, answer, now);
-        }
-        let (parts, incoming) = answer.into_parts();
-        trial.saw(parts.status);
-        let is_mistaken = |asked: &Asked| asked.is_mistaken(parts.status);
-        if parts.status.is_informational() || order.asked.as_ref().is_some_and(is_mistaken) {
-            trial.fail(None);
-            self.tried.push(connection.endpoint().id());
-            return Err(Failure::BadAnswer);
-        }
-        let latency = trial.head_latency(now);
-        let call = order
-            .is_call
-            .then(|| Call::answered(parts.status, &parts.headers));
-        let call = call.flatten();
-        let errors = self
-            .rollout
-            .map_or(&[][..], |index| &self.held.rollout(index).error_statuses);
-        let class = class_of(parts.status, errors);
-        let has_failed =
-            parts.status.is_server_error() || call.is_some_and(|call| call.has_failed());
-        if has_failed && self.is_replaced(order, now) {
-            let class = call.map_or(class, |call| call.class());
-            trial.conclude(class, Some(latency), now);
-            discard(&self.worker, incoming, connection, now);
-            return Err(Failure::Status);
-        }
-        let source = order.source.clone();
-        if let Some(source) = &source {
-            source.answered();
-        }
-        let idle_limit = self.held.pool(self.pool).timeouts.body_idle;
-        let is_stream = call.is_some() || headers::is_stream(&parts.headers);
-        let stream = is_stream.then(|| Stream::new(self.on_canary(&trial)));
-        let shadow = order.shadow.take().filter(|_| !is_stream);
-        let shadow = shadow.map(|shadow| shadow.beside(&parts));
-        let opening = Opening {
-            incoming,
-            connection,
-            trial,
-            source,
-            class,
-            call,
-            latency,
-            now,
-            idle_limit,
-            stream,
-            shadow,
-        };
-        let download = Download::new(&self.worker, opening);
-        Ok((parts, Passed::Download(download)))
-    }
-
-    // A 101, which has to grant what was asked.
-    fn switched(
-        &mut self,
-        order: &Order,
-        mut trial: Trial,
-        connection: Connection<Upload>,
-        mut answer: Response<Incoming>,
-        now: Instant,
-    ) -> Result<Reply, Failure> {
-        let endpoint = hyper::upgrade::on(&mut answer);
-        let (mut parts, _) = answer.into_parts();
-        let granted = order
-            .asked
-            .as_ref()
-            .and_then(|asked| Some((asked, asked.granted(&parts)?)));
-        let Some((asked, chosen)) = granted else {
-            trial.fail(None);
-            self.tried.push(connection.endpoint().id());
-            return Err(Failure::BadAnswer);
-        };
-        headers::strip_answer_hops(&mut parts.headers);
-        asked.grant(&mut parts, chosen);
-        let agreed = Agreed {
-            latency: trial.head_latency(now),
-            canary: self.on_canary(&trial),
-            trial,
-            link: connection.switch(),
-            endpoint,
-            class: Class::Ok,
-            now,
-        };
-        let passage = Passage::new(&self.worker, agreed);
-        Ok((parts, Passed::Tunnel(Box::new(passage))))
-    }
-
-    // Whom a retreat would take off this pool.
-    fn on_canary(&self, trial: &Trial) -> Option<OnCanary> {
-        let (index, choice) = self.canary?;
-        let rollout = self.held.rollout(index);
-        let segment = trial
-            .segment()
-            .and_then(|id| rollout.meter.segment_name(id));
-        Some(OnCanary::new(rollout, choice, segment))
-    }
-
-    // Why hyper gave no answer.
-    fn refused(
-        &mut self,
-        order: &mut Order,
-        mut trial: Trial,
-        connection: &Connection<Upload>,
-        mut error: TrySendError<Request<Upload>>,
-    ) -> Failure {
-        let unsent = error.take_message();
-        let error = error.into_error();
-        tracing::debug!(%error, endpoint = connection.endpoint().address(), "no answer");
-        if let Some(fault) = order.source.as_ref().and_then(|source| source.fault()) {
-            trial.withdraw();
-            return Failure::Client(fault);
-        }
-        let refusal = Refusal::of(&error);
-        connection.retire();
-        let was_unsent = unsent.is_some();
-        if let Some(request) = unsent
-            && !connection.is_shared()
-        {
-            order.take_back(request, self.held.pool(self.pool));
-        }
-        let not_processed = refusal == Refusal::NotProcessed && order.is_whole();
-        let is_stale = connection.reused() && !connection.answered() && refusal == Refusal::Broken;
-        if is_stale {
-            connection.note_stale();
-        }
-        let goes_again = was_unsent || not_processed || is_stale && order.is_replayable();
-        if !self.is_resent && goes_again {
-            trial.withdraw();
-            self.worker.recorder.tally(Tally::StaleConnection);
-            return Failure::Stale;
-        }
-        trial.fail(None);
-        self.tried.push(connection.endpoint().id());
-        if was_unsent {
-            return Failure::ConnectFailed;
-        }
-        if connection.link().is_endless() {
-            return Failure::BadAnswer;
-        }
-        match refusal {
-            Refusal::Malformed => Failure::BadAnswer,
-            Refusal::NotTrusted if !connection.reused() => {
-                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
-                Failure::NotTrusted
-            }
-            Refusal::NotProcessed | Refusal::Refused if order.is_whole() => Failure::Refused,
-            Refusal::NotProcessed | Refusal::Refused | Refusal::NotTrusted | Refusal::Broken => {
-                Failure::Reset
-            }
-        }
-    }
-
-    fn unconnected(&self, error: &ConnectError) -> Failure {
-        match error {
-            ConnectError::Tls { .. } => {
-                self.worker.recorder.tally(Tally::UpstreamTlsFailed);
-                Failure::TlsFailed
-            }
-            ConnectError::Timeout { .. } => Failure::ConnectTimeout,
-            ConnectError::Refused { .. } | ConnectError::Handshake { .. } => Failure::ConnectFailed,
-        }
-    }
-
-    // Compares the epoch. Where the split was replaced, the arm is chosen anew, and the request goes on under the new
-    // table; whether it left canary.
-    fn has_retreated(&mut self, order: &Order) -> bool {
-        let Some((index, choice)) = self.canary else {
-            return false;
-        };
-        let held = Rc::clone(&self.held);
-        let known = held.rollout(index);
-        if known.epoch_now() == known.split.epoch {
-            return false;
-        }
-        let table = self.worker.table();
-        // A rollout that is gone has no canary any more.
-        let Some(found) = table.find_rollout(&known.name) else {
-            self.ledger.forget();
-            self.go_to_baseline(index);
-            return true;
-        };
-        let choice = choose::again(table.rollout(found), order.asker(), choice);
-        self.held = Rc::clone(&table);
-        self.rollout = Some(found);
-        let still_counts = self.ledger.reassign(&table, found, choice.arm);
-        if choice.arm == Arm::Canary {
-            self.canary = Some((found, choice));
-            self.pool = table.rollout(found).pool(Arm::Canary);
-            return false;
-        }
-        let kind = self.kind;
-        self.go_to_baseline(found);
-        if still_counts {
-            self.kind = kind;
-        }
-        true
-    }
-
-    fn go_to_baseline(&mut self, rollout: RolloutIndex) {
-        self.canary = None;
-        self.pool = self.held.rollout(rollout).pool(Arm::Baseline);
-        self.kind = Attempt::Failover;
-        self.tried.clear();
-        self.retries_left = self.held.pool(self.pool).retries;
-        self.is_resent = false;
-    }
-
     // What a rehearsal does to this attempt. Pinned and forced requests are testers' own.
     fn injected(&self) -> Option<inject::Fault> {
         let (index, _) = self.canary.filter(|(_, choice)| choice.counts())?;
         let injection = self.held.rollout(index).injection?;
         injection.draw(rand::random())
-    }
-
-    fn failover(&self) -> Option<Failover> {
-        self.canary
-            .map(|(index, _)| self.held.rollout(index).failover)
-    }
-
-    fn is_replaced(&self, order: &Order, now: Instant) -> bool {
-        let Some((index, _)) = self.canary else {
-            return false;
-        };
-        self.held.rollout(index).failover.status_5xx
-            && order.is_replayable()
-            && self.worker.take_failover(index, now)
-    }
-
-    fn situation(&self, order: &Order, failure: Failure) -> Situation {
-        Situation {
-            failure,
-            failover: self.failover(),
-            is_replayable: order.is_replayable(),
-            retries_left: self.retries_left,
-            has_untried: self.held.pool(self.pool).has_untried(&self.tried),
-        }
-    }
-
-    fn turn(&mut self, next: Next, failure: Failure) -> Result<(), Fault> {
-        match (next, self.canary) {
-            (Next::Resend, _) => self.is_resent |= failure == Failure::Stale,
-            (Next::Retry, _) => {
-                self.begin_retry();
-            }
-            (Next::Repeat, _) if self.is_over(clock::now()) => return Err(failure.fault()),
-            (Next::Repeat, _) => {
-                let share = self.held.pool(self.pool).config().retries.budget;
-                if !self.worker.take_retry(self.pool, share, clock::now()) {
-                    self.worker.recorder.tally(Tally::RetryRefused);
-                    return Err(failure.fault());
-                }
-                self.begin_retry();
-            }
-            (Next::Reroute, Some((rollout, _))) => self.go_to_baseline(rollout),
-            (Next::FailOver, Some((rollout, _)))
-                if self.worker.take_failover(rollout, clock::now()) =>
-            {
-                self.go_to_baseline(rollout);
-            }
-            (Next::Reroute | Next::FailOver | Next::GiveUp, _) => return Err(failure.fault()),
-        }
-        Ok(())
-    }
-
-    fn begin_retry(&mut self) {
-        self.retries_left -= 1;
-        self.kind = Attempt::Retry;
-    }
-
-    // Whether the whole request has had its time.
-    fn is_over(&self, now: Instant) -> bool {
-        let limit = self.held.pool(self.pool).timeouts.request;
-        !limit.is_zero() && now.saturating_duration_since(self.began) >= limit
     }
 }

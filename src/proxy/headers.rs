@@ -4,10 +4,11 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_TYPE, FORWARDED, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::respond::{Fault, X_SERIN_ERROR};
 use crate::live::Rules;
@@ -65,14 +66,9 @@ pub(super) struct Dice {
 }
 
 /// Removes what belongs to the client's connection alone. `TE: trailers` stays.
-pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
+pub(super) fn strip_request_hops(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         for name in named_by(headers, &CONNECTION) {
-            if is_protected(&name) {
-                return Err(Fault::BadRequest(
-                    "connection names a header that is not its own",
-                ));
-            }
             if name != TE {
                 headers.remove(&name);
             }
@@ -85,6 +81,17 @@ pub(super) fn strip_request_hops(headers: &mut HeaderMap) -> Result<(), Fault> {
     }
     if wants_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Makes sure that a connection does not claim as its own what belongs to the request (RFC 9110, 7.6.1).
+pub(super) fn check_hops(headers: &HeaderMap) -> Result<(), Fault> {
+    let is_claimed =
+        headers.contains_key(CONNECTION) && named_by(headers, &CONNECTION).iter().any(is_protected);
+    if is_claimed {
+        return Err(Fault::BadRequest(
+            "connection names a header that is not its own",
+        ));
     }
     Ok(())
 }
@@ -106,6 +113,16 @@ pub(super) fn check_trailer(headers: &HeaderMap, rules: &Rules) -> Result<(), Fa
         return Err(Fault::BadRequest("a trailer that belongs in the head"));
     }
     Ok(())
+}
+
+/// Whether an answer's end can be found in two ways (RFC 9112, 6.1 and 6.3), or is coded in what the client is not told of.
+pub(super) fn is_ambiguous(answer: &Parts) -> bool {
+    let mut codings = answer.headers.get_all(TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return false;
+    };
+    let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+    !is_chunked || answer.version != Version::HTTP_11 || answer.headers.contains_key(CONTENT_LENGTH)
 }
 
 /// Removes what belongs to the upstream's connection alone, and what only serin may say.
@@ -406,7 +423,8 @@ mod tests {
     fn hop_by_hop_headers_stay_behind() {
         let check = |before: &str, after: &str| {
             let mut headers = parse(before);
-            strip_request_hops(&mut headers).expect(before);
+            check_hops(&headers).expect(before);
+            strip_request_hops(&mut headers);
             assert_eq!(print(&headers), after, "{before}");
         };
         check("a: 1 | connection: close", "a: 1");
@@ -435,8 +453,8 @@ mod tests {
             "x-serin-pool",
             "cookie",
         ] {
-            let mut headers = parse(&format!("connection: close, {name}"));
-            assert!(strip_request_hops(&mut headers).is_err(), "{name}");
+            let headers = parse(&format!("connection: close, {name}"));
+            assert!(check_hops(&headers).is_err(), "{name}");
         }
         let mut headers = parse(
             "connection: content-length, a | content-length: 3 | a: 1 | keep-alive: x | x-serin-error: y",

@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use super::answer::Turn;
+use super::coarse::is_over;
 use super::frames::PAYLOAD_MAX;
 use super::meter::Meter;
 use super::passage::{ClientSide, End, Passage};
@@ -35,7 +36,6 @@ use super::stay::Over;
 use super::translate;
 use super::worker::Worker;
 use crate::config::Limits;
-use crate::rollout::time::millis;
 use crate::telemetry::Tally;
 
 /// Requests of one connection at a time; what browsers and libraries are used to.
@@ -71,8 +71,8 @@ struct Stream {
     /// Of a tunnel: the task that sends what the client is to get.
     sending: Option<JoinHandle<()>>,
     is_tunnel: bool,
-    /// Coarse milliseconds, plus one, at which the client was given a piece that it has not taken; 0 = it waits for us.
-    given: u32,
+    /// The coarse moment at which the client was given a piece that it has not taken; `None` while it waits for us.
+    given: Option<u32>,
 }
 
 /// One request's stream; it leaves the list when its answer is over.
@@ -217,10 +217,10 @@ impl Streams {
         if limit.is_zero() {
             return;
         }
-        let now = self.meter.clock().now();
+        let clock = self.meter.clock();
         let is_stalled = |stream: &Stream| {
-            let since = stream.given.checked_sub(1);
-            since.is_some_and(|since| u64::from(now.saturating_sub(since)) >= millis(limit))
+            let since = stream.given;
+            since.is_some_and(|since| is_over(clock.age(since), limit))
         };
         for (_, stream) in self.open.borrow_mut().iter_mut() {
             if is_stalled(stream)
@@ -240,7 +240,7 @@ impl Streams {
         }
     }
 
-    fn note_given(&self, key: usize, given: u32) {
+    fn note_given(&self, key: usize, given: Option<u32>) {
         if let Some(stream) = self.open.borrow_mut().get_mut(key) {
             stream.given = given;
         }
@@ -341,11 +341,8 @@ impl Lane {
             let piece = self.rest.split_to(self.rest.len().min(PIECE));
             Poll::Ready(Some(Ok(Frame::data(piece))))
         };
-        let given = if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.streams.meter.clock().now() + 1
-        } else {
-            0
-        };
+        let is_given = matches!(polled, Poll::Ready(Some(Ok(_))));
+        let given = is_given.then(|| self.streams.meter.clock().now());
         self.streams.note_given(self.key, given);
         polled
     }

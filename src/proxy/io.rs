@@ -78,6 +78,8 @@ impl<S> Accepted<S> {
     pub(super) fn into_http2(mut self) -> Self {
         self.meter.set_http2();
         self.meter.enter(Phase::Idle);
+        // The preface is to come, whole.
+        self.meter.note_partial(true);
         self.protocol = Protocol::Http2(Frames::new(self.meter.clock().now()));
         self
     }
@@ -127,7 +129,12 @@ impl<S> Accepted<S> {
     /// Judges what was read straight into hyper's buffer behind `before`, and takes back what may not stay there.
     fn judge(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         let fresh = buf.filled().get(before..).unwrap_or_default();
-        self.meter.note_read(fresh);
+        // A body may come behind its answer, and is no head then.
+        if self.guard.is_within_body() {
+            self.meter.note_body();
+        } else {
+            self.meter.note_read(fresh);
+        }
         let taken = self.guard.take(fresh);
         self.refused = taken.refused;
         if taken.refused.is_none() {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 
+use super::coarse::{CoarseClock, Since};
 use super::respond::Fault;
 
 /// What a connection is doing.
@@ -32,8 +33,8 @@ pub(super) struct Meter {
     phase: AtomicU8,
     /// Coarse milliseconds.
     phase_since: AtomicU32,
-    /// Coarse milliseconds, plus one; 0 = not blocked.
-    write_blocked_since: AtomicU32,
+    /// The client does not take what is written.
+    write_blocked: Since,
     refusal: OnceLock<Fault>,
     /// Requests that were begun.
     begun: AtomicU32,
@@ -43,26 +44,10 @@ pub(super) struct Meter {
     is_http2: AtomicBool,
     /// Streams of HTTP/2 that are being served.
     streams: AtomicU32,
-    /// Coarse milliseconds, plus one, since a frame of HTTP/2 or a block of its headers began; 0 = none is open.
-    partial_since: AtomicU32,
+    /// A frame of HTTP/2, or a block of its headers, is open.
+    partial: Since,
     /// More control frames than any client needs.
     is_flood: AtomicBool,
-}
-
-/// Milliseconds since the worker began, as its last sweep saw them.
-#[derive(Debug, Default)]
-pub(super) struct CoarseClock(AtomicU32);
-
-// === impl CoarseClock ===
-
-impl CoarseClock {
-    pub(super) fn set(&self, millis: u32) {
-        self.0.store(millis, Ordering::Relaxed);
-    }
-
-    pub(super) fn now(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
 }
 
 // === impl Phase ===
@@ -96,13 +81,13 @@ impl Meter {
             clock,
             phase: AtomicU8::new(Phase::Fresh.number()),
             phase_since,
-            write_blocked_since: AtomicU32::new(0),
+            write_blocked: Since::default(),
             refusal: OnceLock::new(),
             begun: AtomicU32::new(0),
             unread: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
             streams: AtomicU32::new(0),
-            partial_since: AtomicU32::new(0),
+            partial: Since::default(),
             is_flood: AtomicBool::new(false),
         })
     }
@@ -160,8 +145,7 @@ impl Meter {
 
     /// Coarse milliseconds for which a frame of HTTP/2 that is no body has not ended; `None` where none is open.
     pub(super) fn partial_age(&self) -> Option<u32> {
-        let since = self.partial_since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.clock.now().saturating_sub(since))
+        self.partial.age(&self.clock)
     }
 
     pub(super) fn clock(&self) -> &CoarseClock {
@@ -170,18 +154,12 @@ impl Meter {
 
     /// Coarse milliseconds spent in the present phase.
     pub(super) fn phase_age(&self) -> u32 {
-        self.clock
-            .now()
-            .saturating_sub(self.phase_since.load(Ordering::Relaxed))
+        self.clock.age(self.phase_since.load(Ordering::Relaxed))
     }
 
     /// Coarse milliseconds for which the client has not read what waits for it; `None` where nothing waits.
     pub(super) fn write_blocked(&self) -> Option<u32> {
-        let since = self
-            .write_blocked_since
-            .load(Ordering::Relaxed)
-            .checked_sub(1)?;
-        Some(self.clock.now().saturating_sub(since))
+        self.write_blocked.age(&self.clock)
     }
 
     /// What must be answered because the head, or what follows it, was not let through to hyper.
@@ -208,6 +186,13 @@ impl Meter {
         }
     }
 
+    /// A part of a body came, perhaps behind the answer: the connection is not as idle as it looks.
+    pub(super) fn note_body(&self) {
+        if self.phase() == Phase::Idle {
+            self.enter(Phase::Idle);
+        }
+    }
+
     // Outside a request only hyper itself has something to say: that it could not read the head.
     pub(super) fn note_write(&self, bytes: &[u8]) -> io::Result<()> {
         match self.phase() {
@@ -220,29 +205,26 @@ impl Meter {
     }
 
     pub(super) fn note_partial(&self, is_partial: bool) {
-        if !is_partial {
-            self.partial_since.store(0, Ordering::Relaxed);
-        } else if self.partial_since.load(Ordering::Relaxed) == 0 {
-            self.partial_since
-                .store(self.clock.now() + 1, Ordering::Relaxed);
+        if is_partial {
+            self.partial.begin(&self.clock);
+        } else {
+            self.partial.end();
         }
     }
 
     pub(super) fn note_written(&self, polled: &Poll<io::Result<usize>>) {
-        let blocked = self.write_blocked_since.load(Ordering::Relaxed);
         if polled.is_pending() {
-            if blocked == 0 {
-                self.write_blocked_since
-                    .store(self.clock.now() + 1, Ordering::Relaxed);
-            }
-        } else if blocked != 0 {
-            self.write_blocked_since.store(0, Ordering::Relaxed);
+            self.write_blocked.begin(&self.clock);
+        } else {
+            self.write_blocked.end();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -251,10 +233,10 @@ mod tests {
         let meter = Meter::new(Arc::clone(&clock));
         meter.note_read(b"");
         assert_eq!(meter.phase(), Phase::Fresh);
-        clock.set(500);
+        clock.set(Duration::from_millis(500));
         meter.note_read(b"GET");
         assert_eq!((meter.phase(), meter.phase_age()), (Phase::Head, 0));
-        clock.set(800);
+        clock.set(Duration::from_millis(800));
         meter.note_read(b" / ");
         assert_eq!(
             (meter.phase(), meter.phase_age()),

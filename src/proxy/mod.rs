@@ -1,17 +1,23 @@
 //! The data path, in the order a request meets it.
 //!
 //! `listen` binds, `worker` accepts, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
-//! a client's connection, `http2` and `frames` one of HTTP/2, `service` is the table of contents of one request: `translate`, `check`, `learner`, `choose`, `headers`, then `forward` with `next`, `order` and `body` up, `answer`
-//! down, `outcome` for the records, and `respond` where an error becomes a status. Where a request asks for another
-//! protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows; `stay`
-//! looks after them and after streams; `mirror` sends copies of baseline's requests to canary. Knows nothing of the control path.
+//! a client's connection, `http2`, `frames` and `hpack` one of HTTP/2; `registry` ends those whose time is up by what `meter`
+//! noted, on the clock of `coarse`. `service` is the table of contents of one request: `translate`, `check`, `learner`,
+//! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
+//! `download` and `answer` down, `kept` for the connection, `grpc` where it is a call, `outcome` for the records, `visit` for the
+//! access log, and `respond` where an error becomes a status. `deadline` is what all of them wait by. Where a request asks
+//! for another protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows;
+//! `stay` looks after them and after streams; `mirror` sends copies of baseline's requests to canary. Knows nothing of
+//! the control path.
 
 mod answer;
 mod body;
 mod check;
 mod choose;
+mod coarse;
 mod connection;
 mod deadline;
+mod download;
 mod forward;
 mod frames;
 #[cfg(any(test, fuzzing))]
@@ -19,9 +25,11 @@ pub mod fuzz;
 mod grpc;
 mod guard;
 mod headers;
+mod hpack;
 mod http2;
 mod introduction;
 mod io;
+mod kept;
 mod learner;
 mod listen;
 mod meter;

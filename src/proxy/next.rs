@@ -9,8 +9,8 @@ pub(super) enum Failure {
     NoEndpoint,
     /// Its pool has as many requests as it may have.
     Overloaded,
-    /// The arm was retreated from before the attempt began.
-    Retreated,
+    /// The split was replaced before the attempt began, perhaps by a retreat.
+    Moved,
     ConnectFailed,
     ConnectTimeout,
     /// No TLS with the endpoint.
@@ -75,7 +75,7 @@ pub(super) fn next(now: Situation) -> Next {
         }
     };
     match now.failure {
-        Failure::Retreated | Failure::Stale => Next::Resend,
+        Failure::Moved | Failure::Stale => Next::Resend,
         Failure::NoEndpoint if now.failover.is_some() => Next::Reroute,
         Failure::NoEndpoint => Next::GiveUp,
         Failure::Overloaded if failover.connect => Next::Reroute,
@@ -112,7 +112,7 @@ impl Failure {
     /// What the client is told.
     pub(super) const fn fault(self) -> Fault {
         match self {
-            Self::NoEndpoint | Self::Retreated => Fault::NoEndpoint,
+            Self::NoEndpoint | Self::Moved => Fault::NoEndpoint,
             Self::Overloaded => Fault::Overloaded,
             Self::ConnectFailed => Fault::ConnectFailed,
             Self::TlsFailed | Self::NotTrusted => Fault::TlsFailed,
@@ -175,7 +175,7 @@ mod tests {
             }
         }
         check(Failure::Stale, None, false, "0", Next::Resend);
-        check(Failure::Retreated, Some(ALL), false, "0", Next::Resend);
+        check(Failure::Moved, Some(ALL), false, "0", Next::Resend);
     }
 
     #[test]

@@ -61,8 +61,10 @@ pub(super) struct Trial {
     in_flight: Option<InFlight>,
     /// Taken among the requests of its pool.
     place: Option<Place>,
-    /// Its end says nothing of the endpoint: a rehearsal's fault, or canary cut short for baseline's sake.
+    /// Its end says nothing of the endpoint: canary cut short for baseline's sake, or a rehearsal's fault.
     is_unjust: bool,
+    /// What it took says nothing either: a rehearsal's latency.
+    is_rehearsed: bool,
     /// The endpoint answered 5xx.
     is_server_error: bool,
 }
@@ -142,6 +144,7 @@ impl Trial {
             in_flight: None,
             place: None,
             is_unjust: false,
+            is_rehearsed: false,
             is_server_error: false,
         }
     }
@@ -184,7 +187,7 @@ impl Trial {
             Duration::ZERO
         };
         self.observe(latency, now);
-        self.held.pool(self.pool).admission().observe(latency, now);
+        self.observe_pool(latency, now);
         latency
     }
 
@@ -198,6 +201,12 @@ impl Trial {
         self.is_unjust = true;
     }
 
+    /// A rehearsal has its part in the attempt.
+    pub(super) fn rehearse(&mut self) {
+        self.acquit();
+        self.is_rehearsed = true;
+    }
+
     /// The endpoint answered with this status.
     pub(super) fn saw(&mut self, status: StatusCode) {
         self.is_server_error = status.is_server_error();
@@ -208,8 +217,7 @@ impl Trial {
         let now = clock::now();
         self.observe(waited.unwrap_or(FAILURE_COST), now);
         if let Some(waited) = waited {
-            let pool = self.held.pool(self.pool);
-            pool.admission().observe(waited, now);
+            self.observe_pool(waited, now);
         }
         let failing = match waited {
             Some(_) => Failing::Timeout,
@@ -271,8 +279,15 @@ impl Trial {
     }
 
     fn observe(&self, latency: Duration, now: Instant) {
-        if let Some(in_flight) = &self.in_flight {
+        if let Some(in_flight) = self.in_flight.as_ref().filter(|_| !self.is_rehearsed) {
             in_flight.endpoint().observe(latency, now);
+        }
+    }
+
+    // For the limit that follows latency.
+    fn observe_pool(&self, latency: Duration, now: Instant) {
+        if !self.is_rehearsed {
+            self.held.pool(self.pool).admission().observe(latency, now);
         }
     }
 

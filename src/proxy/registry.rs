@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use super::coarse::is_over;
 use super::http2::Streams;
 use super::meter::{Meter, Phase};
 use super::worker::Worker;
@@ -127,15 +128,14 @@ fn judge(
     timeouts: &ServerTimeouts,
     draining: Option<Duration>,
 ) -> Option<Cut> {
-    let over = |age: u32, limit: Duration| !limit.is_zero() && u64::from(age) >= millis(limit);
-    if write_blocked.is_some_and(|blocked| over(blocked, timeouts.write_idle)) {
+    if write_blocked.is_some_and(|blocked| is_over(blocked, timeouts.write_idle)) {
         return Some(Cut::Reset);
     }
     let has_left = draining.is_some_and(|since| since >= timeouts.idle_grace);
     match phase {
-        Phase::Fresh => (has_left || over(age, timeouts.first_byte)).then_some(Cut::Close),
-        Phase::Head => over(age, timeouts.head).then_some(Cut::SlowHead),
-        Phase::Idle => (has_left || over(age, timeouts.keep_alive)).then_some(Cut::Close),
+        Phase::Fresh => (has_left || is_over(age, timeouts.first_byte)).then_some(Cut::Close),
+        Phase::Head => is_over(age, timeouts.head).then_some(Cut::SlowHead),
+        Phase::Idle => (has_left || is_over(age, timeouts.keep_alive)).then_some(Cut::Close),
         Phase::Busy | Phase::Finishing => None,
     }
 }
@@ -158,9 +158,7 @@ fn judge_http2(
     timeouts: &ServerTimeouts,
     draining: Option<Duration>,
 ) -> Option<Cut> {
-    let is_over = |age: Option<u32>, limit: Duration| {
-        age.is_some_and(|age| !limit.is_zero() && u64::from(age) >= millis(limit))
-    };
+    let is_over = |age: Option<u32>, limit: Duration| age.is_some_and(|age| is_over(age, limit));
     if is_over(state.write_blocked, timeouts.write_idle) || is_over(state.partial, timeouts.head) {
         return Some(Cut::Reset);
     }
@@ -215,12 +213,11 @@ impl Slot {
 
     fn state(&self) -> Http2State {
         let meter = &self.meter;
-        let now = meter.clock().now();
         Http2State {
             idle: (meter.phase() == Phase::Idle).then(|| meter.phase_age()),
             partial: meter.partial_age(),
             write_blocked: meter.write_blocked(),
-            told: self.told.get().map(|at| now.saturating_sub(at)),
+            told: self.told.get().map(|at| meter.clock().age(at)),
         }
     }
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
@@ -77,6 +78,7 @@ pub(super) async fn handle(
     let is_http2 = lane.is_some();
     let turn = Turn::begin(&client.meter, lane);
     let has_body = !request.body().is_end_stream();
+    let is_head = request.method() == Method::HEAD;
     let mut visit = Visit::begin(&client.worker, client.ip, &request);
     // What a tunnel of HTTP/2 goes on with; of HTTP/1 it is the connection itself.
     let is_connect = is_http2 && request.method() == Method::CONNECT;
@@ -123,6 +125,8 @@ pub(super) async fn handle(
                 visit.answered(fault.status(), Some(fault.reason()));
             }
             let (response, text) = respond::answer(fault);
+            // The length of what is not sent is in the head.
+            let text = if is_head { Bytes::new() } else { text };
             response.map(|()| Answer::text(text, turn, visit))
         }
     };
@@ -158,11 +162,10 @@ async fn serve(
         return Err(Fault::WrongHost);
     }
     let matched = held.route(host, parts.uri.path()).ok_or(Fault::NoRoute)?;
-    let admitted = client.worker.admit(&rules.admission).await;
-    let (place, _) = admitted.map_err(|Overloaded| Fault::Overloaded)?;
+    let admitted = client.worker.admit(&rules.admission, None).await;
+    let (place, mut has_waited) = admitted.map_err(|Overloaded| Fault::Overloaded)?;
     let is_trusted = rules.trusts(client.ip);
     let address = client.address(rules, is_trusted, &parts.headers);
-    let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
 
     let is_call = grpc::is_call(&parts.headers);
     let limits = UploadLimits {
@@ -178,14 +181,18 @@ async fn serve(
     }
     declared_length(&body, limits.bytes)?;
     let body = if is_http2 && is_declared_empty(&body) {
+        has_waited = true;
         ended(&client.worker, body, limits.idle).await?
     } else {
         body
     };
     let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
         || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
+    headers::check_hops(&parts.headers)?;
     headers::check_trailer(&parts.headers, rules)?;
-    headers::strip_request_hops(&mut parts.headers)?;
+    // Nothing is counted of what is refused above.
+    let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
+    headers::strip_request_hops(&mut parts.headers);
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
@@ -202,7 +209,7 @@ async fn serve(
         method: parts.method,
         headers: parts.headers,
         extensions: parts.extensions,
-        source: source.clone(),
+        source,
         asked,
         is_idempotent,
         is_call,
@@ -232,12 +239,10 @@ async fn serve(
         key,
         whose: client.whose,
         began,
+        now: if has_waited { clock::now() } else { began },
     };
     let (mut head, mut passed) = forward(start, order).await?;
     passed.hold(place);
-    if source.is_some_and(|source| source.is_unwanted()) {
-        client.meter.set_unread();
-    }
     if matches!(passed, Passed::Download(_)) {
         headers::strip_answer_hops(&mut head.headers);
     }

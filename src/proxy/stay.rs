@@ -14,7 +14,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::choose::{self, Choice};
-use super::meter::CoarseClock;
+use super::coarse::{CoarseClock, is_over};
 use super::worker::Worker;
 use crate::config::ServerTimeouts;
 use crate::live::{Held, Rollout};
@@ -33,8 +33,8 @@ pub(super) struct Stay {
     clock: Arc<CoarseClock>,
     /// Coarse milliseconds at which something moved last.
     moved: Cell<u32>,
-    /// Coarse milliseconds, plus one, since when the client takes nothing of what waits for it; 0 = it does.
-    unread: Cell<u32>,
+    /// The coarse moment since which the client takes nothing of what waits for it; `None` while it does.
+    unread: Cell<Option<u32>>,
     canary: Option<OnCanary>,
     over: Cell<Option<Over>>,
     waker: RefCell<Option<Waker>>,
@@ -113,17 +113,14 @@ impl Stay {
     }
 
     fn judge(&self, table: &Held, timeouts: &ServerTimeouts) -> Option<Over> {
-        let now = self.clock.now();
-        let is_over = |since: u32, limit: Duration| {
-            !limit.is_zero() && u64::from(now.saturating_sub(since)) >= millis(limit)
-        };
-        let unread = self.unread.get().checked_sub(1);
+        let is_over = |since: u32, limit: Duration| is_over(self.clock.age(since), limit);
         let canary = self.canary.as_ref();
-        if unread.is_some_and(|since| is_over(since, timeouts.write_idle)) {
+        let is_unread = |since| is_over(since, timeouts.write_idle);
+        if self.unread.get().is_some_and(is_unread) {
             Some(Over::Unread)
         } else if is_over(self.moved.get(), timeouts.stream_idle) {
             Some(Over::Idle)
-        } else if canary.is_some_and(|canary| canary.has_outstayed(table, now)) {
+        } else if canary.is_some_and(|canary| canary.has_outstayed(table, &self.clock)) {
             Some(Over::Retreated)
         } else {
             None
@@ -156,7 +153,7 @@ impl OnCanary {
     }
 
     // Whether the arm was retreated from as long ago as the rollout's grace. A rollout that is gone retreats from nothing.
-    fn has_outstayed(&self, table: &Held, now: u32) -> bool {
+    fn has_outstayed(&self, table: &Held, clock: &CoarseClock) -> bool {
         let is_known = self.rollout.epoch_now() == self.epoch.get();
         if is_known && self.left.get().is_none() {
             return false;
@@ -170,9 +167,9 @@ impl OnCanary {
             self.left.set(None);
             return false;
         }
-        let since = self.left.get().unwrap_or(now);
+        let since = self.left.get().unwrap_or_else(|| clock.now());
         self.left.set(Some(since));
-        u64::from(now.saturating_sub(since)) >= millis(rollout.stream_grace)
+        u64::from(clock.age(since)) >= millis(rollout.stream_grace)
     }
 }
 
@@ -183,7 +180,7 @@ impl Seat {
         let clock = Arc::clone(&worker.clock);
         let stay = Rc::new(Stay {
             moved: Cell::new(clock.now()),
-            unread: Cell::new(0),
+            unread: Cell::new(None),
             canary,
             over: Cell::new(None),
             waker: RefCell::default(),
@@ -203,11 +200,8 @@ impl Seat {
 
     /// Whether something waits that the client does not take.
     pub(super) fn set_unread(&self, is_unread: bool) {
-        let since = match self.stay.unread.get() {
-            0 if is_unread => self.stay.clock.now() + 1,
-            since if is_unread => since,
-            _ => 0,
-        };
+        let since = self.stay.unread.get();
+        let since = is_unread.then(|| since.unwrap_or_else(|| self.stay.clock.now()));
         self.stay.unread.set(since);
     }
 

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,20 +14,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::Full;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::task::{JoinSet, spawn_local};
 
 use super::body::Upload;
+use super::coarse::CoarseClock;
 use super::connection;
 use super::deadline::{Deadlines, Elapsed};
 use super::listen::Bound;
-use super::meter::CoarseClock;
 use super::registry::{Place as Seat, Registry};
 use super::stay::Stays;
 use super::tunnel::PIECE;
 use crate::clock;
 use crate::live::{Entrance, Held, Live, PoolIndex, Reader, RolloutIndex};
-use crate::rollout::time::millis;
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::{Recorder, Tally};
@@ -38,6 +39,8 @@ use crate::upstream::connect::Connections;
 const SWEEP: Duration = Duration::from_millis(100);
 /// Connections that begin or end before the others have their turn: a crowd that comes or goes at once keeps nobody waiting.
 const TURN: usize = 8;
+/// Tasks that run before the kernel is asked what else has come: among a crowd's, that is how long a learner waits unseen.
+const TASKS_PER_POLL: u32 = 8;
 /// How long accepting pauses when files or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -110,8 +113,9 @@ struct Turn {
 pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?;
-    LocalSet::new().block_on(&runtime, serve(parts))
+        .event_interval(TASKS_PER_POLL)
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(serve(parts))
 }
 
 async fn serve(parts: WorkerParts) -> io::Result<()> {
@@ -147,13 +151,15 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         let listener = TcpListener::from_std(socket.listener)?;
         accepting.spawn_local(accept(door, listener, parts.shutdown.clone()));
     }
-    let mut shutdown = parts.shutdown.clone();
+    let (mut shutdown, mut leaving) = (parts.shutdown.clone(), parts.shutdown.clone());
     loop {
         tokio::select! {
             ended = accepting.join_next() => match ended {
                 Some(ended) => ended.map_err(io::Error::other)??,
                 None => break,
             },
+            // Not the doors' to say: one may wait for room.
+            () = leaving.reached(Stage::Draining), if !worker.is_draining() => worker.drain(),
             () = shutdown.reached(Stage::Stopped) => break,
         }
     }
@@ -181,20 +187,25 @@ async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io
     }
     door.worker.drain();
     let listener = listener.into_std()?;
-    while let Ok((stream, peer)) = listener.accept() {
-        stream.set_nonblocking(true)?;
-        door.admit(TcpStream::from_std(stream)?, peer).await;
+    loop {
+        match listener.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, peer))
+        }) {
+            Ok((stream, peer)) => door.admit(stream, peer).await,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => door.worker.pause(&error).await,
+        }
     }
-    Ok(())
 }
 
 async fn sweep(worker: Rc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
         let now = clock::now();
-        let age = millis(now.saturating_duration_since(worker.began));
-        // Wraps after 49 days; ages that span the wrap count as zero once.
-        worker.clock.set(age as u32);
+        worker
+            .clock
+            .set(now.saturating_duration_since(worker.began));
         let table = worker.table();
         let draining = worker
             .draining
@@ -310,17 +321,22 @@ impl Worker {
         act(budget)
     }
 
-    /// Takes a place, or waits for one in the queue; `None` where there is no limit. Whether it waited.
+    /// Takes a place, or waits for one in the queue, `at_most` so long; `None` where there is no limit. Whether it waited.
     pub(super) async fn admit(
         &self,
         admission: &Admission,
+        at_most: Option<Duration>,
     ) -> Result<(Option<Place>, bool), Overloaded> {
         match admission.enter()? {
             None => Ok((None, false)),
             Some(Entry::Free(place)) => Ok((Some(place), false)),
             Some(Entry::Wait(waiting)) => {
-                let waited = self.deadlines.within(admission.wait(), waiting.place());
-                match waited.await {
+                let wait = admission.wait();
+                let wait = at_most.map_or(wait, |most| most.min(wait));
+                if wait.is_zero() {
+                    return Err(Overloaded);
+                }
+                match self.deadlines.within(wait, waiting.place()).await {
                     Ok(place) => Ok((Some(place?), true)),
                     Err(Elapsed) => Err(Overloaded),
                 }
@@ -342,11 +358,17 @@ impl Worker {
     // Waits until there is room for one more connection.
     async fn make_room(&self) {
         while self.registry.len() >= self.max_connections {
+            let mut left = pin!(self.left.notified());
+            // Those who left before are known of.
+            if left.as_mut().enable() {
+                continue;
+            }
             if self.registry.evict() {
                 self.recorder.tally(Tally::ConnectionEvicted);
             }
-            // Where all are busy, the kernel keeps the next ones until one ends.
-            self.left.notified().await;
+            // Where all are busy, the kernel keeps the next ones until one ends, or is idle at the next look.
+            let left = self.deadlines.within(SWEEP, left);
+            left.await.unwrap_or_default();
         }
     }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::{decode_cell, decode_sketch, encode_cell, encode_sketch};
+use super::compact::{decode_sketch, encode_sketch};
+use super::counted::CellLine;
 use super::hexadecimal::{bytes, hex};
 use super::words;
 use crate::rollout::assign::Split;
@@ -34,13 +35,8 @@ pub struct SplitLine {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CountedLine {
     rollout: String,
-    epoch: u64,
-    #[serde(with = "words")]
-    arm: Arm,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    segment: Option<String>,
-    /// The compact form in hexadecimal.
-    cell: String,
+    #[serde(flatten)]
+    counted: CellLine,
 }
 
 /// Learners of one arm.
@@ -112,22 +108,14 @@ impl CountedLine {
     pub fn new(rollout: &RolloutName, key: &CellKey, cell: &Cell) -> Self {
         Self {
             rollout: rollout.to_string(),
-            epoch: key.epoch,
-            arm: key.arm,
-            segment: key.segment.as_deref().map(str::to_owned),
-            cell: hex(&encode_cell(cell)),
+            counted: CellLine::new(key, cell),
         }
     }
 
     /// # Errors
     /// What is wrong with it.
     pub fn read(self) -> Result<(RolloutName, CellKey, Cell), HandedError> {
-        let cell = decode_cell(&of_hex(&self.cell)?).map_err(fault)?;
-        let key = CellKey {
-            epoch: self.epoch,
-            arm: self.arm,
-            segment: self.segment.map(Arc::from),
-        };
+        let (key, cell) = self.counted.read().map_err(fault)?;
         Ok((name(&self.rollout)?, key, cell))
     }
 }

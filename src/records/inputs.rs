@@ -10,14 +10,13 @@ mod heard;
 
 use serde::{Deserialize, Serialize};
 
-use super::compact::{decode_cell, encode_cell};
+use super::counted::CellLine;
 use super::hexadecimal::{self, hex};
-use super::{state, words};
+use super::state;
 use crate::rollout::gate::{
     Action, Command, Effect, EventId, Gate, HookEnd, Input, Observed, PoolHealth, Snapshot,
 };
-use crate::rollout::name::Arm;
-use crate::rollout::slot::{CellKey, Slot};
+use crate::rollout::slot::Slot;
 use crate::rollout::time::{Now, Timestamp, WallTime};
 use action::ActionLine;
 use block::BlockLine;
@@ -133,24 +132,13 @@ struct SlotLine {
     cells: Vec<CellLine>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct CellLine {
-    epoch: u64,
-    #[serde(with = "words")]
-    arm: Arm,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    segment: Option<String>,
-    /// The compact form in hexadecimal.
-    cell: String,
-}
-
 // === impl Recorder ===
 
 impl Recorder {
     /// Over a gate that came back with this state and these slots.
     pub fn restored(snapshot: &Snapshot, recent: &[Slot], now: Now) -> Self {
         let mut recorder = Self::default();
-        if let (true, false) = (snapshot.runs > 0, snapshot.phase.is_ended()) {
+        if let (true, false) = (snapshot.runs > 0, snapshot.is_over()) {
             recorder.run = Some(snapshot.runs);
             let bytes = state::encode(snapshot);
             recorder.keep(
@@ -351,12 +339,8 @@ impl From<&Input> for Said {
 
 impl From<&Slot> for SlotLine {
     fn from(slot: &Slot) -> Self {
-        let cells = slot.cells.iter().map(|(key, cell)| CellLine {
-            epoch: key.epoch,
-            arm: key.arm,
-            segment: key.segment.as_deref().map(str::to_owned),
-            cell: hex(&encode_cell(cell)),
-        });
+        let cells = slot.cells.iter();
+        let cells = cells.map(|(key, cell)| CellLine::new(key, cell));
         Self {
             start_ms: slot.start.as_millis(),
             width_us: micros(slot.width),
@@ -379,13 +363,8 @@ fn slots(lines: Vec<SlotLine>) -> Result<Vec<Slot>, InputError> {
         let start = Timestamp::from_millis(line.start_ms);
         let mut slot = Slot::empty(start, std::time::Duration::from_micros(line.width_us));
         for cell in line.cells {
-            let key = CellKey {
-                epoch: cell.epoch,
-                arm: cell.arm,
-                segment: cell.segment.as_deref().map(Into::into),
-            };
-            slot.cells
-                .insert(key, decode_cell(&bytes(&cell.cell)?).map_err(fault)?);
+            let (key, cell) = cell.read().map_err(fault)?;
+            slot.cells.insert(key, cell);
         }
         Ok(slot)
     };

@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod state;
 pub mod status;
 
+mod counted;
 mod figure;
 mod hexadecimal;
 mod moment;

@@ -56,6 +56,9 @@ pub struct StatusRecord {
     /// Stage time at which the stage is judged: its duration, or its extension.
     pub stage_ends_at_ms: Option<u64>,
     pub warming_up: bool,
+    /// Faults are injected, or what came of them is looked at: the phase is the rehearsal's and not the run's.
+    #[serde(default)]
+    pub rehearsing: bool,
     /// Why it is held; empty where it is not.
     pub causes: Vec<CauseRecord>,
     pub incidents: Vec<IncidentRecord>,
@@ -220,6 +223,7 @@ impl StatusRecord {
             stage_time_ms: millis(status.stage_time),
             stage_ends_at_ms: status.stage_ends_at.map(millis),
             warming_up: status.warming_up,
+            rehearsing: status.rehearsing,
             causes: status.causes.iter().map(CauseRecord::from).collect(),
             incidents: status.incidents.iter().map(IncidentRecord::from).collect(),
             pins: status

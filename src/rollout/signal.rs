@@ -270,7 +270,8 @@ impl Reading {
     fn join(&mut self, other: Self) {
         let count = self.count.saturating_add(other.count);
         let share = other.count as f64 / count as f64;
-        self.value += (other.value - self.value) * share;
+        // Not by their difference, which may be larger than a number can be.
+        self.value = self.value * (1.0 - share) + other.value * share;
         self.count = count;
     }
 }
@@ -340,6 +341,22 @@ mod tests {
         let over = over.map(Duration::from_secs);
         let found = readings.figure(&key(), at(now), at(0), over);
         found.map(|reading| reading.value)
+    }
+
+    #[test]
+    fn readings_far_apart_join_to_a_number() {
+        let reading = |value: f64, count: u64| Reading {
+            at: Timestamp::default(),
+            value,
+            count,
+        };
+        let mut joined = reading(1.7e308, 1);
+        joined.join(reading(-1.7e308, 1));
+        assert_eq!(joined.value, 0.0);
+        let mut joined = reading(3.0, 2);
+        joined.join(reading(9.0, 1));
+        assert!((joined.value - 5.0).abs() < 1e-12, "{}", joined.value);
+        assert_eq!(joined.count, 3);
     }
 
     #[test]

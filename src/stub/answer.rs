@@ -24,8 +24,8 @@ use super::wire::End;
 use super::{LEARNER_HEADER, POOL_HEADER, SEGMENT_HEADER};
 use crate::clock;
 
-/// The largest body that a request may ask for: 1 GiB.
-const BYTES_MAX: u64 = 1 << 30;
+/// The largest body that a request may ask for: 64 GiB.
+const BYTES_MAX: u64 = 1 << 36;
 /// The longest delay that a request may ask for, in milliseconds.
 const DELAY_MAX_MS: u64 = 600_000;
 /// The largest `POST /behaviour`.
@@ -310,7 +310,7 @@ impl Asked {
         match name {
             "bytes" => {
                 let bytes = number(value, BYTES_MAX);
-                self.bytes = Some(bytes.ok_or("bytes is not a number up to 1 GiB\n")?);
+                self.bytes = Some(bytes.ok_or("bytes is not a number up to 64 GiB\n")?);
             }
             "delay_ms" => {
                 let delay = number(value, DELAY_MAX_MS);

@@ -158,18 +158,15 @@ where
 
     /// The connection that was used last among those that can be used here.
     pub fn take(&self, way: Way<'_>, now: Instant, patience: Patience) -> Option<Connection<B>> {
-        let Way {
-            transport,
-            endpoint,
-            whose,
-        } = way;
-        if transport.is_http2() {
-            let stream = self.multiplex.take(endpoint.id(), now, patience.max_idle)?;
+        if way.transport.is_http2() {
+            let stream = self
+                .multiplex
+                .take(way.endpoint.id(), now, patience.max_idle)?;
             return Some(Connection::of_stream(stream));
         }
-        let whose = transport.tells_of(whose);
+        let whose = way.transport.tells_of(way.whose);
         let mut idle = self.idle.borrow_mut();
-        idle.take(endpoint, whose, now, patience)
+        idle.take(way.endpoint, whose, now, patience)
     }
 
     /// Opens a connection, or finds that another request did meanwhile. Names are resolved now.

@@ -297,6 +297,28 @@ const ROWS: &[Row] = &[
         "failed",
     ),
     says(
+        "a length beside chunks",
+        |e| {
+            e.request();
+            e.write("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\na\r\n0123456789\r\n0\r\n\r\n");
+            e.end();
+        },
+        BAD,
+        "failed",
+    ),
+    says(
+        "another coding than chunks",
+        |e| {
+            e.request();
+            e.write(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+            );
+            e.end();
+        },
+        BAD,
+        "failed",
+    ),
+    says(
         "a length with a sign",
         |e| {
             e.request();

@@ -558,6 +558,30 @@ fn idle_connections_and_heads_that_do_not_end_are_closed_in_time() {
 }
 
 #[test]
+fn what_waits_for_its_client_is_nobody_else_s_slowness() {
+    let both = [(); 2].map(|()| Upstream::answering(reply("x")));
+    let more = "retries = { per_try = \"100ms\" }\nejection = { consecutive = 1 }";
+    let endpoints = both.each_ref().map(Upstream::address);
+    let proxy = Proxy::start("", &only(&endpoints, more));
+    run(async {
+        let client = connect(proxy.address()).await;
+        for _ in 0..2 {
+            let mut sender = client.clone().ready().await.expect("it is open");
+            let request = Request::get("http://h/").header("content-length", "0");
+            let request = request.body(()).expect("a request");
+            let (answer, mut upload) = sender.send_request(request, false).expect("it is sent");
+            // Longer than an attempt may take.
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            let end = upload.send_data(Bytes::new(), true);
+            end.expect("it is sent");
+            assert_eq!(answer.await.expect("an answer").status(), 200);
+        }
+    });
+    assert_eq!(proxy.attempts("base", "first", "ok"), 2);
+    assert_eq!(proxy.attempts("base", "", ""), 2);
+}
+
+#[test]
 fn floods_end_their_connection_and_disturb_no_other() {
     let upstream = Upstream::answering(reply("x"));
     let proxy = Proxy::start("", &only(&[upstream.address()], ""));

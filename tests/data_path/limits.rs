@@ -1,10 +1,11 @@
 //! Limits, timeouts, and the reason of every answer that serin makes itself.
 
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serin::clock;
 
-use crate::support::{Proxy, Upstream, closed, only, reply, wait_for};
+use crate::support::{Proxy, Upstream, closed, hole, only, reply, rest, wait_for};
 
 fn any() -> (Upstream, Proxy) {
     let upstream = Upstream::answering(reply("x"));
@@ -330,6 +331,107 @@ fn the_oldest_idle_connection_makes_room() {
     newer.send(request);
     assert_eq!(newer.answer().status, 200);
     assert_eq!(proxy.metric("serin_connections_evicted_total", &[]), 1);
+}
+
+#[test]
+fn room_is_made_by_who_becomes_idle_later() {
+    let (go, told) = mpsc::channel();
+    let told = Mutex::new(told);
+    let upstream = Upstream::scripted(move |mut exchange| {
+        while exchange.request().is_some() {
+            if told.lock().expect("nobody panicked").recv().is_err() {
+                return;
+            }
+            exchange.write(&reply("x"));
+        }
+    });
+    let proxy = Proxy::start("max_connections = 1", &only(&[upstream.address()], ""));
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut busy = proxy.client();
+    busy.send(request);
+    wait_for("the first request", || upstream.requests() == 1);
+    // The kernel takes it; serin has no room yet, and nobody idle.
+    let mut next = proxy.client();
+    next.send(request);
+    rest();
+    go.send(()).expect("it waits");
+    assert_eq!(busy.answer().status, 200);
+    go.send(()).expect("it will wait");
+    assert_eq!(next.answer().status, 200);
+    assert!(busy.is_closed());
+}
+
+#[test]
+fn a_request_has_its_time_for_connecting_too() {
+    // Its queue of connections is full: the kernel drops what comes.
+    let (address, _queue) = hole();
+    let more = "timeouts = { connect = \"60s\", request = \"300ms\" }";
+    let proxy = Proxy::start("", &only(&[address], more));
+    let answer = proxy.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(
+        (answer.status, answer.header("x-serin-error")),
+        (504, Some("timeout"))
+    );
+    let endpoint = proxy.live.load().pools()[0].endpoints[0].clone();
+    assert!(endpoint.ejected.is_none(), "it had no time of its own");
+}
+
+#[test]
+fn a_body_that_comes_behind_its_answer_is_no_head() {
+    let upstream = Upstream::scripted(|mut exchange| {
+        while exchange.head().is_some() {
+            exchange.write(&reply("early"));
+            if exchange.exactly(3).is_none() {
+                return;
+            }
+        }
+    });
+    let proxy = Proxy::start(
+        "timeouts = { head = \"200ms\" }",
+        &only(&[upstream.address()], ""),
+    );
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na");
+    assert_eq!(client.answer().text(), "early");
+    client.send("b");
+    let begin = clock::now();
+    wait_for("more than a head may take", || {
+        begin.elapsed() > Duration::from_millis(500)
+    });
+    assert!(client.is_silent(), "no 408 behind the answer");
+    client.send("c");
+    rest();
+    assert!(client.is_silent());
+    assert_eq!(
+        proxy.metric("serin_answers_total", &["reason=\"request_timeout\""]),
+        0
+    );
+}
+
+#[test]
+fn an_answer_reaches_who_is_still_sending() {
+    let upstream = Upstream::scripted(|mut exchange| {
+        if exchange.head().is_some() {
+            exchange.write(
+                "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig",
+            );
+            exchange.end();
+        }
+    });
+    let proxy = Proxy::start("", &only(&[upstream.address()], ""));
+    let piece = vec![b'x'; 64 * 1024];
+    for _ in 0..5 {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20000000\r\n\r\n");
+        // As a client does that reads only when it has sent all, or cannot.
+        let sent = (0..300).take_while(|_| client.try_send(&piece)).count();
+        let answer = client.answer();
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (413, "big"),
+            "{sent}"
+        );
+    }
 }
 
 fn timed(timeouts: &str) -> (Upstream, Proxy) {

@@ -79,6 +79,32 @@ fn who_is_over_the_limit_waits_in_order_and_the_rest_are_turned_away() {
 }
 
 #[test]
+fn who_leaves_the_queue_has_waited_for_his_arm() {
+    let (upstream, go) = told();
+    let tight = "overload = { in_flight = 1, queued = 5, wait = \"60s\" }";
+    let rest = rollout(&[upstream.address()], &[upstream.address()], "");
+    let rest = rest.replacen("[pools.new]", &format!("[pools.new]\n{tight}"), 1);
+    let mut proxy = Proxy::start("", &rest);
+    proxy.set_weight("100%");
+    let mut first = asking(&proxy);
+    wait_for("the first request", || upstream.requests() == 1);
+    let leaving = asking(&proxy);
+    wait_for("somebody in the queue", || {
+        proxy
+            .live
+            .load()
+            .pools()
+            .iter()
+            .any(|pool| pool.queued == 1)
+    });
+    leaving.leave();
+    wait_for("his outcome", || proxy.arm("canary", "abandoned") == 1);
+    go.send(()).expect("it waits");
+    assert_eq!(first.answer().status, 200);
+    assert_eq!(proxy.arms(), 2);
+}
+
+#[test]
 fn who_waits_too_long_is_turned_away_and_leaves_the_queue() {
     let (upstream, go) = told();
     let more = "overload = { in_flight = 1, queued = 5, wait = \"200ms\" }";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serin::clock;
 
-use crate::support::{Proxy, Upstream, closed, only, pool, reply, rest, rollout, wait_for};
+use crate::support::{Proxy, Upstream, closed, hole, only, pool, reply, rest, rollout, wait_for};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\nx-learner-id: a\r\n\r\n";
 const POST: &str = "POST / HTTP/1.1\r\nhost: h\r\nx-learner-id: a\r\ncontent-length: 2\r\n\r\nhi";
@@ -241,19 +241,7 @@ fn a_post_takes_no_connection_that_has_just_answered_or_was_idle_for_more_than_a
 
 #[test]
 fn an_endpoint_that_takes_no_connection_costs_one_connect_timeout_and_is_left_out() {
-    // Its queue of connections is full: the kernel drops what comes.
-    let hole =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-    hole.bind(&any.into()).expect("a free port");
-    hole.listen(0).expect("it listens");
-    let bound = hole.local_addr().expect("it is bound");
-    let address = bound.as_socket().expect("an address");
-    let patience = Duration::from_millis(50);
-    let _queue: Vec<_> = (0..8)
-        .map_while(|_| std::net::TcpStream::connect_timeout(&address, patience).ok())
-        .collect();
-
+    let (address, _queue) = hole();
     let good = Upstream::answering(reply("good"));
     let more = "timeouts = { connect = \"200ms\" }\nejection = { consecutive = 3 }";
     let proxy = Proxy::start("", &only(&[address, good.address()], more));

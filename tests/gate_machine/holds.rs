@@ -1,6 +1,6 @@
 //! Holds: one event each, causes that add up, and who ends them.
 
-use serin::rollout::gate::{Action, EventKind, Input, Phase};
+use serin::rollout::gate::{Action, EventId, EventKind, Input, Phase};
 
 use crate::sim::{Disk, World, conditions, plan, seconds, span, weight};
 
@@ -87,6 +87,24 @@ fn a_store_that_cannot_write_holds_until_a_person_resumes() {
     world.order(Action::Resume);
     assert_eq!(world.phase(), Phase::Running);
     world.run_until(seconds(1300), |world| world.count("advanced") == 1);
+}
+
+#[test]
+fn a_disk_that_works_again_is_heard_of_without_an_event() {
+    let mut world = World::running(plan(|_| ()));
+    world.sim.disk = Disk::Stalls;
+    world.handle(Input::StoreFailed("disk full".to_owned()));
+    world.disk_works();
+    // A second time, while the hold of the first is still there: nothing is written that could come back.
+    world.handle(Input::StoreFailed("disk full".to_owned()));
+    world.order(Action::Resume);
+    assert!(world.refusal().starts_with("409"), "{}", world.refusal());
+    world.handle(Input::Stored(EventId(0)));
+    world.order(Action::Resume);
+    assert_eq!(
+        (world.refusal().as_str(), world.phase()),
+        ("", Phase::Running)
+    );
 }
 
 #[test]

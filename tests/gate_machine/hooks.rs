@@ -3,7 +3,7 @@
 use serin::rollout::gate::{
     Action, EventKind, Gate, HookEnd, HookOrder, HookOutcome, Input, Phase,
 };
-use serin::rollout::plan::{Act, Hook, Plan, Verify, When};
+use serin::rollout::plan::{Act, Hook, OnSuccess, Plan, Verify, When};
 use serin::rollout::time::{Now, Timestamp};
 
 use crate::sim::{Disk, World, plan, seconds, weight};
@@ -288,4 +288,73 @@ fn a_step_that_is_not_to_be_taken_any_more_is_not_taken_by_its_hook() {
         (Phase::RolledBack, weight("0%"))
     );
     assert_eq!(outcomes(&world), [("slow".to_owned(), HookOutcome::Passed)]);
+}
+
+/// Frozen for good by somebody.
+fn freeze(world: &mut World) {
+    world.command(Action::Freeze { until: None }, "exams", false);
+    assert_eq!(world.refusal(), "");
+}
+
+#[test]
+fn what_comes_up_while_hooks_run_keeps_the_step_that_waited_for_them() {
+    let by_hand = || {
+        let mut world = World::running(hooked(|parts| {
+            parts.stages[0].on_success = OnSuccess::Hold;
+            parts.stages[1].hooks.before = vec![hook("slow")];
+        }));
+        world.run_until(seconds(120), |world| world.phase() == Phase::Held);
+        world.command(Action::Advance, "we know", false);
+        assert_eq!(
+            (world.refusal().as_str(), names(&world)),
+            ("", vec!["slow"])
+        );
+        world
+    };
+    let is_kept = |mut world: World, what: &str| {
+        let before = world.weight();
+        end(&mut world, true);
+        world.run(seconds(5));
+        assert_eq!(
+            (world.weight(), world.stage().as_str()),
+            (before, "canary"),
+            "{what}"
+        );
+    };
+    let mut world = by_hand();
+    freeze(&mut world);
+    is_kept(world, "frozen");
+    let mut world = by_hand();
+    world.sim.pools[0].usable = 9;
+    world.run(seconds(1));
+    is_kept(world, "baseline is weak");
+    let mut world = by_hand();
+    world.order(Action::CanaryReplaced {
+        what: "version 2".to_owned(),
+        version: None,
+    });
+    is_kept(world, "another canary");
+    let mut world = by_hand();
+    world.order(Action::Resume);
+    is_kept(world, "resumed since");
+}
+
+#[test]
+fn the_first_stage_waits_for_the_end_of_a_freeze_behind_its_hooks() {
+    let mut world = World::new();
+    world.start(hooked(|parts| {
+        parts.stages[0].hooks.before = vec![hook("one")];
+    }));
+    freeze(&mut world);
+    end(&mut world, true);
+    world.run(seconds(30));
+    assert!(world.weight().is_zero());
+    assert_eq!((world.phase(), world.causes()), (Phase::Held, vec!["hook"]));
+    world.order(Action::Unfreeze);
+    world.run(seconds(1));
+    assert_eq!(
+        (world.phase(), world.weight()),
+        (Phase::Running, weight("1%"))
+    );
+    assert_eq!(names(&world), ["one"]);
 }

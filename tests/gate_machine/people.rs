@@ -367,6 +367,27 @@ fn on_november_first() -> Plan {
 }
 
 #[test]
+fn a_start_that_has_come_waits_for_baseline() {
+    let mut world = World::new();
+    world.start(on_november_first());
+    world.sim.tick = seconds(1);
+    world.sim.pools[0].usable = 9;
+    world.run(span("24h1m"));
+    assert_eq!(
+        (world.phase(), world.causes(), world.weight()),
+        (Phase::Held, vec!["no_baseline"], weight("0%"))
+    );
+    assert_eq!(world.count("started"), 1);
+    world.sim.pools[0].usable = 20;
+    world.run(seconds(65));
+    assert_eq!(
+        (world.phase(), world.weight()),
+        (Phase::Running, weight("1%"))
+    );
+    assert_eq!(world.count("started"), 1);
+}
+
+#[test]
 fn stages_start_at_their_times() {
     let mut world = World::new();
     world.start(on_november_first());

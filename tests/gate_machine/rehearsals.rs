@@ -186,3 +186,44 @@ fn it_is_refused_where_it_would_show_nothing() {
     world.order(Action::Pause);
     check(&mut world, rehearse("50%", 120), "paused");
 }
+
+/// In the middle: the trigger has taken the weight down.
+fn in_the_middle() -> World {
+    let mut world = warm();
+    world.order(rehearse("50%", 600));
+    for _ in 0..20 {
+        pass(&mut world, Duration::from_millis(250));
+        if world.phase() == Phase::RolledBack {
+            return world;
+        }
+    }
+    panic!("{}", world.story());
+}
+
+#[test]
+fn a_rehearsals_phases_are_no_end_of_the_run() {
+    let mut world = in_the_middle();
+    assert!(!world.gate.is_over());
+    assert!(world.gate.status(world.sim.now).rehearsing);
+    world.order(Action::CanaryReplaced {
+        what: "version 2".to_owned(),
+        version: None,
+    });
+    assert_eq!(world.refusal(), "");
+    assert_eq!(ended(&world)[0].fault, "the canary was replaced");
+    let status = world.gate.status(world.sim.now);
+    assert_eq!((status.phase, status.rehearsing), (Phase::Running, false));
+    assert_eq!(status.stage_time, seconds(0), "another canary");
+}
+
+#[test]
+fn a_disk_that_fails_meanwhile_holds_the_run() {
+    let mut world = in_the_middle();
+    world.handle(Input::StoreFailed("disk full".to_owned()));
+    pass(&mut world, seconds(20));
+    assert_eq!(ended(&world).len(), 1);
+    assert_eq!(
+        (world.phase(), world.causes()),
+        (Phase::Held, vec!["store"])
+    );
+}

@@ -117,6 +117,24 @@ fn one_bot_that_always_fails_holds_and_never_rolls_back() {
 }
 
 #[test]
+fn a_magnitude_is_proven_like_any_other_share() {
+    for trigger in [
+        "|error_rate| > 1.5% for 10s",
+        "|error_rate{delta}| > 50% for 10s",
+    ] {
+        let ends = |learners: u64| {
+            let mut world = guarded_by(&[trigger]);
+            world.sim.canary().failing = 0.3;
+            world.sim.canary().learners = learners;
+            world.run(seconds(60));
+            world.phase()
+        };
+        assert_eq!(ends(1), Phase::Held, "{trigger}: one bot");
+        assert_eq!(ends(1000), Phase::RolledBack, "{trigger}");
+    }
+}
+
+#[test]
 fn a_clock_stands_still_without_data_and_is_dropped_after_five_minutes() {
     let check = |silence: Duration, left: Duration| {
         let mut world = guarded_by(&["error_rate > 1.5% for 1m over 1s"]);

@@ -11,7 +11,7 @@ pub(crate) mod strictness;
 pub(crate) mod upstream;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -82,9 +82,26 @@ pub(crate) fn rollout(base: &[SocketAddr], new: &[SocketAddr], more: &str) -> St
     )
 }
 
+/// An endpoint that takes no connection: the queue of its socket is full, and the kernel drops what comes. Both have to be
+/// kept.
+pub(crate) fn hole() -> (SocketAddr, (socket2::Socket, Vec<TcpStream>)) {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).expect("a free port");
+    socket.listen(0).expect("it listens");
+    let bound = socket.local_addr().expect("it is bound");
+    let address = bound.as_socket().expect("an address");
+    let patience = Duration::from_millis(50);
+    let queue = (0..8)
+        .map_while(|_| TcpStream::connect_timeout(&address, patience).ok())
+        .collect();
+    (address, (socket, queue))
+}
+
 /// An address that nobody listens on.
 pub(crate) fn closed() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound")
 }
 

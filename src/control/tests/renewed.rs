@@ -121,17 +121,21 @@ fn a_rollout_taken_out_and_put_back_goes_on_with_its_numbers() {
     );
 }
 
+// What the store has of a driver that ends now.
+fn left_by(rig: &Rig) -> Recovered {
+    let left = crate::store::RecoveredRollout {
+        snapshot: rig.driver.rollouts[&name()].gate.snapshot(rig.now()),
+        recent: Vec::new(),
+    };
+    Recovered {
+        rollouts: [(name(), left)].into(),
+    }
+}
+
 #[test]
 fn a_restart_goes_on_under_the_same_split() {
     let rig = Rig::running();
-    let snapshot = rig.driver.rollouts[&name()].gate.snapshot(rig.now());
-    let left = crate::store::RecoveredRollout {
-        snapshot,
-        recent: Vec::new(),
-    };
-    let recovered = Recovered {
-        rollouts: [(name(), left)].into(),
-    };
+    let recovered = left_by(&rig);
 
     let disk = Stalled::default();
     let (driver, telemetry) = driver(&disk);
@@ -159,14 +163,7 @@ fn a_restart_goes_on_under_the_same_split() {
 #[test]
 fn a_restart_with_another_identity_is_refused() {
     let rig = Rig::running();
-    let snapshot = rig.driver.rollouts[&name()].gate.snapshot(rig.now());
-    let left = crate::store::RecoveredRollout {
-        snapshot,
-        recent: Vec::new(),
-    };
-    let recovered = Recovered {
-        rollouts: [(name(), left)].into(),
-    };
+    let recovered = left_by(&rig);
     let (mut driver, _) = driver(&Stalled::default());
     driver.config = parse(&FILE.replace("version = \"7\"", "salt = \"other\"")).expect("valid");
     let refused = driver

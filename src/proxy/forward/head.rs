@@ -65,22 +65,8 @@ impl Course {
 
     // `None` where the time is up; zero = no limit.
     fn head_time_left(&self, limit: Duration, trial: &Trial, now: Instant) -> Option<Duration> {
-        let head = if limit.is_zero() {
-            None
-        } else {
-            Some(limit.saturating_sub(trial.waited(now)))
-        };
-        let request = self.held.pool(self.pool).timeouts.request;
-        let passed = now.saturating_duration_since(self.began);
-        let request = if request.is_zero() {
-            None
-        } else {
-            Some(request.saturating_sub(passed))
-        };
-        match head.into_iter().chain(request).min() {
-            Some(Duration::ZERO) => None,
-            Some(left) => Some(left),
-            None => Some(Duration::ZERO),
-        }
+        let waited = trial.waited(now);
+        let head = (!limit.is_zero()).then(|| limit.saturating_sub(waited));
+        self.least(head, now)
     }
 }

@@ -66,6 +66,11 @@ impl Guard {
         self.heads
     }
 
+    /// Whether the next byte belongs to a message whose head has passed.
+    pub(super) fn is_within_body(&self) -> bool {
+        matches!(self.state, State::Sized(_) | State::Chunked(_))
+    }
+
     /// Whether nothing passes because the last head asked for another protocol.
     pub(super) fn is_paused(&self) -> bool {
         matches!(self.state, State::Paused)
@@ -82,7 +87,7 @@ impl Guard {
     pub(super) fn take(&mut self, bytes: &[u8]) -> Taken {
         let mut passed = 0;
         while let Some(rest) = bytes.get(passed..).filter(|rest| !rest.is_empty()) {
-            let within_body = matches!(self.state, State::Sized(_) | State::Chunked(_));
+            let within_body = self.is_within_body();
             match self.step(rest) {
                 Ok(0) => break,
                 Ok(more) => passed += more,

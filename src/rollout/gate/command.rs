@@ -50,6 +50,10 @@ impl Gate {
                 "the store cannot be used, so nothing may change: {why}"
             )));
         }
+        // A rehearsal's phases are none of the run's: it ends, and the run is told.
+        if matches!(action, Action::CanaryReplaced { .. }) {
+            self.end_rehearsal(now, None, "the canary was replaced".to_owned(), out);
+        }
         Verb::of(&action)
             .check(self.state.phase)
             .map_err(Refusal::Phase)?;
@@ -174,6 +178,10 @@ impl Gate {
     fn resume(&mut self, now: Now, author: Author<'_>, out: &mut Vec<Effect>) -> Answer {
         self.refuse_without_store(Verb::Resume)?;
         self.refuse_step_if_frozen(Verb::Resume)?;
+        // A step that was asked for before is not meant any more.
+        if !self.is_before_first_stage() {
+            self.abandon_before_hooks();
+        }
         let open = self.state.incidents.len() as u64;
         let was_held = self.state.phase == Phase::Held;
         if let Some(run) = self.state.run.as_mut().filter(|_| was_held) {
@@ -505,7 +513,7 @@ impl Gate {
         version: Option<String>,
         out: &mut Vec<Effect>,
     ) -> Answer {
-        self.end_rehearsal(now, None, "the canary was replaced".to_owned(), out);
+        self.abandon_before_hooks();
         if let (Some(run), Some(version)) = (&mut self.state.run, version) {
             run.version = version;
         }

@@ -1,17 +1,18 @@
 //! Holds: how a cause comes, how it ends by itself, and how a person ends it.
 //!
-//! One event per hold and cause. Never changes a weight.
+//! One event per hold and cause. Never moves a weight but back to the stage's, when the last cause is gone.
 
 use std::time::Duration;
 
 use super::Gate;
 use super::effect::{Effect, EventKind};
 use super::emit::Author;
+use super::judge::is_undecided;
 use super::snapshot::HeldFor;
 use super::state::{Cause, Phase};
 use crate::rollout::name::Arm;
 use crate::rollout::time::Now;
-use crate::rollout::verdict::{Evaluation, Verdict};
+use crate::rollout::verdict::Evaluation;
 use crate::rollout::weight::Weight;
 
 /// A cause that ends by itself must be gone for so long, or the rollout would flap.
@@ -99,6 +100,7 @@ impl Gate {
 
     /// Ends the causes that end by themselves and are gone for a minute; the last one resumes.
     pub(super) fn end_causes(&mut self, now: Now, out: &mut Vec<Effect>) {
+        self.begin_behind_hooks(now, out);
         let present = self.present_causes();
         let mut ended = Vec::new();
         // To go on would be a step towards canary.
@@ -208,14 +210,10 @@ impl Gate {
         {
             present.push(Cause::NoBaseline);
         }
-        if held(Cause::NoData) {
-            let evaluations = self.judge_advance();
-            let missing = |evaluation: &Evaluation| {
-                matches!(evaluation.verdict, Verdict::NoData | Verdict::Unproven)
-            };
-            if self.lacks_requests().is_some() || evaluations.iter().any(missing) {
-                present.push(Cause::NoData);
-            }
+        let is_undecided =
+            || self.lacks_requests().is_some() || self.judge_advance().iter().any(is_undecided);
+        if held(Cause::NoData) && is_undecided() {
+            present.push(Cause::NoData);
         }
         present
     }

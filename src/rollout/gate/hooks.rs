@@ -105,8 +105,7 @@ impl Gate {
         author: Author<'_>,
         out: &mut Vec<Effect>,
     ) -> bool {
-        let fresh = |run: &super::Run| run.stage.index == 0 && run.stage.began.is_none();
-        if !self.state.run.as_ref().is_some_and(fresh) || self.before_hooks_passed(0) {
+        if !self.is_before_first_stage() || self.before_hooks_passed(0) {
             return false;
         }
         let why = "the hooks before the first stage have to pass";
@@ -333,6 +332,11 @@ impl Gate {
         }
         self.state.hooks.passed = Some(task.stage);
         if let Some(step) = self.state.hooks.step.take() {
+            // What came up since it was asked for keeps it: the stage's end asks again.
+            let is_weak = !step.forced && self.baseline_shortage().is_some();
+            if self.state.freeze.is_some() || is_weak {
+                return;
+            }
             let evaluations = self.judge_all(now);
             let author = Author {
                 by: &step.by,
@@ -341,10 +345,21 @@ impl Gate {
             self.advance(now, author, evaluations, step.forced, out);
             return;
         }
-        let first = self.state.run.as_ref().is_some_and(|run| {
-            run.stage.index == 0 && task.stage == 0 && run.stage.began.is_none()
-        });
-        if first && self.state.phase == Phase::Held {
+        self.begin_behind_hooks(now, out);
+    }
+
+    /// The first stage begins once its hooks have passed and nothing else keeps it: then, or as soon as that is over.
+    pub(super) fn begin_behind_hooks(&mut self, now: Now, out: &mut Vec<Effect>) {
+        let waits = self.is_before_first_stage()
+            && self.state.phase == Phase::Held
+            && self.state.hooks.passed == Some(0)
+            && self
+                .state
+                .causes
+                .iter()
+                .any(|held| held.cause == Cause::Hook);
+        let is_kept = self.state.freeze.is_some() || self.baseline_shortage().is_some();
+        if waits && !is_kept {
             self.state.causes.retain(|held| held.cause != Cause::Hook);
             let last = self.state.causes.is_empty();
             if last {
@@ -398,6 +413,12 @@ impl Gate {
     }
 
     // === reading ===
+
+    /// Whether the first stage has not begun.
+    pub(super) fn is_before_first_stage(&self) -> bool {
+        let fresh = |run: &super::Run| run.stage.index == 0 && run.stage.began.is_none();
+        self.state.run.as_ref().is_some_and(fresh)
+    }
 
     fn live_tasks(&self) -> impl Iterator<Item = &HookTask> {
         let tasks = self.state.hooks.tasks.iter();

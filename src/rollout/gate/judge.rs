@@ -15,10 +15,24 @@ use crate::rollout::verdict::{Evaluation, Purpose, Sample, SegmentRule, Verdict}
 use crate::rollout::weight::Weight;
 use crate::rollout::window::{Measured, View};
 
+/// What a stage's criteria say together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// One of them is not met.
+    Failed,
+    /// None is, but the data do not say so of all: which is never a pass.
+    Undecided,
+    Passed,
+}
+
 /// Requests that a window needs where no plan says it.
 const DEFAULT_MIN_WINDOW: u64 = 20;
 /// What guards a weight set by hand where there never was a plan (gate.md, decision 6).
 pub(super) const DEFAULT_TRIPWIRE: &str = "error_rate > 50% for 0s over 1s";
+
+pub(super) fn is_undecided(evaluation: &Evaluation) -> bool {
+    matches!(evaluation.verdict, Verdict::NoData | Verdict::Unproven)
+}
 
 impl Gate {
     /// The stage of the present or last run.
@@ -184,6 +198,18 @@ impl Gate {
             evaluation
         };
         stage.advance.iter().enumerate().map(judge).collect()
+    }
+
+    /// What these criteria say together, judged now.
+    pub(super) fn standing(&self, evaluations: &[Evaluation]) -> Standing {
+        let is_failed = |evaluation: &Evaluation| evaluation.verdict == Verdict::Fail;
+        if evaluations.iter().any(is_failed) {
+            Standing::Failed
+        } else if self.lacks_requests().is_some() || evaluations.iter().any(is_undecided) {
+            Standing::Undecided
+        } else {
+            Standing::Passed
+        }
     }
 
     /// What the canary arm lacks for any decision but a rollback; `None` where it has enough.

@@ -202,6 +202,11 @@ impl Gate {
         self.state.phase
     }
 
+    /// Whether its run has ended. What a rehearsal makes of the phase is no end.
+    pub fn is_over(&self) -> bool {
+        self.state.is_over()
+    }
+
     /// Whether no step waits for the disk, no rehearsal for its end, no hook for its turn or its end, and a rollback is
     /// followed no more.
     pub fn is_settled(&self) -> bool {

@@ -6,11 +6,12 @@
 use super::Gate;
 use super::effect::{Effect, EventKind};
 use super::emit::Author;
+use super::judge::Standing;
 use super::stage::unmet_criteria;
 use super::state::{Cause, Phase, WaitsFor};
 use crate::rollout::plan::Stage;
 use crate::rollout::time::{Now, WallTime, millis};
-use crate::rollout::verdict::{Evaluation, Verdict};
+use crate::rollout::verdict::Evaluation;
 
 impl Gate {
     /// The stage passed with these evaluations: asks, waits, or takes the step.
@@ -60,10 +61,30 @@ impl Gate {
     pub(super) fn await_start(&mut self, now: Now, out: &mut Vec<Effect>) {
         let waits_for = self.waits_for(now);
         if waits_for.is_empty() {
-            self.begin_first_stage(now, Author::GATE, out);
+            match self.baseline_shortage() {
+                Some(why) => self.begin_held(now, &why, out),
+                None => self.begin_first_stage(now, Author::GATE, out),
+            }
         } else if waits_for != self.told_to_wait_for() {
             self.wait(now, Phase::Scheduled, waits_for, Vec::new(), out);
         }
+    }
+
+    // The time has come, but baseline is weak: the step follows when it is not.
+    fn begin_held(&mut self, now: Now, why: &str, out: &mut Vec<Effect>) {
+        if let Some(kind) = self.begin_run(now) {
+            self.tell(now, Author::GATE, kind, out);
+            self.hold(now, Author::GATE, Cause::NoBaseline, why, Vec::new(), out);
+        }
+    }
+
+    fn begin_run(&mut self, now: Now) -> Option<EventKind> {
+        let run = self.state.run.as_mut()?;
+        run.started = now;
+        run.stage.waits_for.clear();
+        let stages = run.plan.stages.len();
+        self.state.phase = Phase::Running;
+        Some(EventKind::Started { stages })
     }
 
     pub(super) fn begin_first_stage(
@@ -72,14 +93,9 @@ impl Gate {
         author: Author<'_>,
         out: &mut Vec<Effect>,
     ) {
-        let Some(run) = &mut self.state.run else {
+        let Some(kind) = self.begin_run(now) else {
             return;
         };
-        run.started = now;
-        run.stage.waits_for.clear();
-        let stages = run.plan.stages.len();
-        self.state.phase = Phase::Running;
-        let kind = EventKind::Started { stages };
         if self.before_hooks_passed(0) {
             self.step_to(now, self.stage_weight(), author, kind, out);
         } else {
@@ -185,18 +201,14 @@ impl Gate {
     // Days may lie between the stage's end and its step.
     fn step_if_it_still_holds(&mut self, now: Now, out: &mut Vec<Effect>) {
         let evaluations = self.judge_advance_at(now);
-        let has = |verdicts: &[Verdict]| {
-            let mut all = evaluations.iter();
-            all.any(|evaluation| verdicts.contains(&evaluation.verdict))
-        };
-        if has(&[Verdict::Fail]) {
-            let unmet = unmet_criteria(&evaluations).join("; ");
-            let why = format!("at the moment of the step no longer met: {unmet}");
-            self.hold(now, Author::GATE, Cause::Criteria, &why, evaluations, out);
-        } else if self.lacks_requests().is_some() || has(&[Verdict::NoData, Verdict::Unproven]) {
-            self.hold_undecided(now, evaluations, out);
-        } else {
-            self.pass(now, evaluations, out);
+        match self.standing(&evaluations) {
+            Standing::Failed => {
+                let unmet = unmet_criteria(&evaluations).join("; ");
+                let why = format!("at the moment of the step no longer met: {unmet}");
+                self.hold(now, Author::GATE, Cause::Criteria, &why, evaluations, out);
+            }
+            Standing::Undecided => self.hold_undecided(now, evaluations, out),
+            Standing::Passed => self.pass(now, evaluations, out),
         }
     }
 

@@ -49,7 +49,8 @@ impl Bound {
             Op::Less | Op::LessOrEqual => false,
             Op::Equal => return None,
         };
-        if condition.absolute || above_is_wrong == (condition.metric == Metric::Availability) {
+        // Of a magnitude, what is above its limit is tested: what is as far below it is better, and holds.
+        if above_is_wrong == (condition.metric == Metric::Availability) {
             return None;
         }
         // For a comparison: the limit that it comes to by baseline's figure.

@@ -187,12 +187,17 @@ impl Gate {
             run.outcomes = seen.outcomes;
         }
         self.state.hooks = present.hooks;
+        let fault = self.state.store_fault.clone();
         let kind = EventKind::RehearsalEnded(outcome);
         if weight == self.state.split.weight {
             self.put_in_force(now, weight, out);
             self.tell(now, Author::GATE, kind, out);
         } else {
             self.step_up(now, weight, Author::GATE, kind, out);
+        }
+        // The run's own, which a person has to end.
+        if let Some(why) = fault {
+            self.store_failed(now, &why, out);
         }
     }
 

@@ -10,9 +10,10 @@
 use super::Gate;
 use super::effect::{Effect, EventKind};
 use super::emit::Author;
+use super::judge::Standing;
 use super::snapshot::Progress;
 use crate::rollout::time::Now;
-use crate::rollout::verdict::{Evaluation, Verdict};
+use crate::rollout::verdict::Evaluation;
 
 impl Gate {
     /// What a tick does in phase `stabilizing`, after triggers and hold conditions had their say.
@@ -54,22 +55,15 @@ impl Gate {
         }
         let too_long = lasted >= day.saturating_add(stage.max_extension);
         let evaluations = self.judge_advance_at(now);
-        let has = |verdicts: &[Verdict]| {
-            let mut all = evaluations.iter();
-            all.any(|evaluation| verdicts.contains(&evaluation.verdict))
-        };
-        let undecided =
-            self.lacks_requests().is_some() || has(&[Verdict::NoData, Verdict::Unproven]);
-        if has(&[Verdict::Fail]) {
-            self.begin_days_anew(now, evaluations, out);
-        } else if undecided && too_long {
-            self.hold_undecided(now, evaluations, out);
-        } else if undecided {
-            // No data is never a pass.
-        } else if !is_last {
-            self.begin_day(now, evaluations, out);
-        } else if self.state.watch.breaches.is_empty() {
-            self.pass(now, evaluations, out);
+        match self.standing(&evaluations) {
+            Standing::Failed => self.begin_days_anew(now, evaluations, out),
+            Standing::Undecided if too_long => self.hold_undecided(now, evaluations, out),
+            Standing::Undecided => {}
+            Standing::Passed if !is_last => self.begin_day(now, evaluations, out),
+            Standing::Passed if self.state.watch.breaches.is_empty() => {
+                self.pass(now, evaluations, out);
+            }
+            Standing::Passed => {}
         }
     }
 

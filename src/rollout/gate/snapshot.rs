@@ -263,6 +263,11 @@ pub struct Approval {
 }
 
 impl Snapshot {
+    /// Whether its run has ended. What a rehearsal makes of the phase is no end.
+    pub const fn is_over(&self) -> bool {
+        self.phase.is_ended() && self.rehearsal.is_none()
+    }
+
     /// Without history: idle at this split.
     pub fn at_rest(split: Split) -> Self {
         let watch = Watch::new(0, split.epoch, Timestamp::default());

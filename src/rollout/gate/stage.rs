@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Gate;
 use super::effect::{Effect, EventKind, RollbackCause};
 use super::emit::Author;
+use super::judge::{Standing, is_undecided};
 use super::retreat::Retreat;
 use super::snapshot::{Decided, Progress, Run};
 use super::state::{Cause, Phase, WaitsFor};
@@ -257,18 +258,14 @@ impl Gate {
         }
         let extended_until = run.stage.extended_until;
         let evaluations = self.judge_advance_at(now);
-        let undecided = self.lacks_requests().is_some() || evaluations.iter().any(is_undecided);
-        let failed = evaluations
-            .iter()
-            .any(|evaluation| evaluation.verdict == Verdict::Fail);
-        match (failed, undecided, extended_until) {
-            (false, false, _) => self.succeed(now, evaluations, out),
-            (_, _, Some(until)) if time < until => {}
-            (true, _, _) => self.fail(now, evaluations, out),
-            (false, true, None) if !stage.max_extension.is_zero() => {
+        match (self.standing(&evaluations), extended_until) {
+            (Standing::Passed, _) => self.succeed(now, evaluations, out),
+            (_, Some(until)) if time < until => {}
+            (Standing::Failed, _) => self.fail(now, evaluations, out),
+            (Standing::Undecided, None) if !stage.max_extension.is_zero() => {
                 self.extend(now, evaluations, out)
             }
-            (false, true, _) => self.hold_undecided(now, evaluations, out),
+            (Standing::Undecided, _) => self.hold_undecided(now, evaluations, out),
         }
     }
 
@@ -436,10 +433,6 @@ impl Progress {
         self.interval = Totals::default();
         self.interval_incidents = incidents;
     }
-}
-
-fn is_undecided(evaluation: &Evaluation) -> bool {
-    matches!(evaluation.verdict, Verdict::NoData | Verdict::Unproven)
 }
 
 /// Criteria that do not pass, with figure and limit, or with what they lack.

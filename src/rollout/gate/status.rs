@@ -46,6 +46,8 @@ pub struct Status {
     /// Until the stage is judged: its duration, or its extension.
     pub stage_ends_at: Option<Duration>,
     pub warming_up: bool,
+    /// Faults are injected, or what came of them is looked at: the phase is not the run's.
+    pub rehearsing: bool,
     pub causes: Vec<HoldCause>,
     pub incidents: Vec<Incident>,
     pub pins: Vec<(Vec<u8>, Arm)>,
@@ -157,6 +159,7 @@ impl Gate {
             stage_ends_at: stage
                 .zip(run)
                 .map(|(stage, run)| run.stage.extended_until.unwrap_or(stage.duration)),
+            rehearsing: state.rehearsal.is_some(),
             warming_up: state.watch.began.is_some() && state.watch.warm_until.is_none(),
             causes: self.hold_causes(),
             incidents: state.incidents.clone(),

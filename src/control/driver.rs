@@ -14,7 +14,7 @@ use super::events::EventLog;
 use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::journal::{Journal, News, Reports, StoreHealth};
 use super::mirrored::Found;
-use super::order::{MAX_PINS, Order, OrderError, Said, Verb};
+use super::order::{Order, OrderError, Said, Verb};
 use super::reload::Reloaded;
 use super::seconds::{Blocks, Seconds};
 use super::view::{RolloutView, Shared};
@@ -305,15 +305,7 @@ impl Driver {
                 guarded,
                 holdout: rollout.plan.holdout,
             },
-            Verb::Pin { learner, arm } => {
-                let pins = charge.gate.split().pins;
-                if pins.len() >= MAX_PINS && !pins.contains_key(&learner) {
-                    return Err(OrderError::Invalid(format!(
-                        "{MAX_PINS} learners are pinned, which is the most"
-                    )));
-                }
-                Action::Pin { learner, arm }
-            }
+            Verb::Pin { learner, arm } => Action::Pin { learner, arm },
             Verb::Unpin { learner } => Action::Unpin { learner },
             Verb::SetCeiling { segment, ceiling } => Action::SetCeiling { segment, ceiling },
             Verb::LiftCeiling { segment } => Action::LiftCeiling { segment },

@@ -13,6 +13,7 @@ use crate::rollout::gate::{Heard, Input};
 use crate::rollout::name::{Arm, RolloutName, SignalName};
 use crate::rollout::outcome::{Asked, Credited, id_hash};
 use crate::rollout::plan::Plan;
+use crate::rollout::segments::MAX_SEGMENT_LEN;
 use crate::rollout::signal::{
     MAX_SIGNAL_SEGMENTS, Observation, REVENUE_IMPACT, STALE_AFTER_INTERVALS, Said, SeriesKey,
     SignalKind, outcome_of,
@@ -24,8 +25,6 @@ use crate::signals::Word;
 const AHEAD: Duration = Duration::from_secs(5);
 /// Larger results are a mistake, and their sums would lose the others' digits.
 const LARGEST_RESULT: f64 = 1e15;
-/// Longest segment name, as on the data path.
-const SEGMENT_BYTES: usize = 64;
 
 /// A reading that is pushed.
 #[derive(Clone, Debug, PartialEq)]
@@ -356,9 +355,9 @@ fn outcomes_of(plan: &Plan) -> Vec<SignalName> {
 
 fn segment(segment: Option<String>) -> Result<Option<String>, Fault> {
     match segment {
-        Some(name) if name.is_empty() || name.len() > SEGMENT_BYTES => Err((
+        Some(name) if name.is_empty() || name.len() > MAX_SEGMENT_LEN => Err((
             "segment",
-            format!("a segment's name has 1 to {SEGMENT_BYTES} bytes"),
+            format!("a segment's name has 1 to {MAX_SEGMENT_LEN} bytes"),
         )),
         segment => Ok(segment),
     }

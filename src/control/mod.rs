@@ -26,7 +26,7 @@ pub use events::{HistoryError, Subscription};
 pub use handle::{DrainError, Handle, HearError, Lookup};
 pub use hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 pub use journal::{Reports, reports};
-pub use order::{MAX_PINS, Order, OrderError, Said, Verb};
+pub use order::{Order, OrderError, Said, Verb};
 pub use reload::{ReloadError, Reloaded};
 pub use samples::SamplePoint;
 pub use start::{Control, Parts, StartError, start};

@@ -11,9 +11,6 @@ use crate::rollout::rehearsal::Injection;
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
 
-/// Most learners that may be pinned in one rollout (contract.md, "Assignment").
-pub const MAX_PINS: usize = 10_000;
-
 /// A command with its author.
 #[derive(Clone, Debug)]
 pub struct Order {

@@ -38,7 +38,7 @@ pub struct Ended {
     pub end: HookEnd,
 }
 
-/// The driver's end. A gate has at most two hooks under way, so that neither way fills.
+/// The driver's end. A gate gives out a hook when the one before it has ended, so that neither way fills.
 #[derive(Debug)]
 pub struct Hooks {
     pub due: mpsc::UnboundedSender<Due>,

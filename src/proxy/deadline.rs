@@ -1,7 +1,7 @@
 //! Coarse deadlines of one worker: one sweep for all, instead of a timer armed for each request.
 //!
 //! The sweep runs every 10 ms while something waits, and stops soon after nothing does. A deadline is never early and
-//! at most two sweeps late.
+//! at most two sweeps late, but where so many pass at once that they take longer than that.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,6 +15,8 @@ use slab::Slab;
 use crate::clock;
 
 const TICK: Duration = Duration::from_millis(10);
+/// Woken at once: where thousands have waited in vain, the others have their turn in between.
+const WOKEN: usize = 8;
 /// How many sweeps in a row find nothing before they stop: starting them anew costs more than a few idle ones.
 const IDLE_TICKS: u32 = 100;
 
@@ -98,15 +100,26 @@ impl Deadlines {
 }
 
 impl Inner {
-    fn wake_passed(&self, now: Instant) {
-        for (_, entry) in self.waiting.borrow_mut().iter_mut() {
+    // Wakes some of those whose time is up, from a place on; the next place, if there is one.
+    fn wake_passed(&self, from: usize, now: Instant) -> Option<usize> {
+        let mut waiting = self.waiting.borrow_mut();
+        let mut woken = 0;
+        for key in from..waiting.capacity() {
+            let Some(entry) = waiting.get_mut(key) else {
+                continue;
+            };
             if !entry.passed && entry.at <= now {
                 entry.passed = true;
                 if let Some(waker) = entry.waker.take() {
                     waker.wake();
+                    woken += 1;
                 }
             }
+            if woken == WOKEN {
+                return Some(key + 1);
+            }
         }
+        None
     }
 }
 
@@ -114,7 +127,11 @@ async fn sweep(inner: Rc<Inner>) {
     let mut idle = 0;
     while idle < IDLE_TICKS {
         tokio::time::sleep(TICK).await;
-        inner.wake_passed(clock::now());
+        let mut place = inner.wake_passed(0, clock::now());
+        while let Some(from) = place {
+            tokio::task::yield_now().await;
+            place = inner.wake_passed(from, clock::now());
+        }
         idle = if inner.waiting.borrow().is_empty() {
             idle + 1
         } else {

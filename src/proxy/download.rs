@@ -27,6 +27,9 @@ use crate::upstream::admission::Place;
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::Endpoint;
 
+/// Bytes of one answer after which other requests have their turn.
+const TURN: usize = 256 * 1024;
+
 /// The body of an upstream's answer.
 pub(super) struct Download {
     incoming: Incoming,
@@ -49,6 +52,8 @@ pub(super) struct Download {
     stream: Option<Box<Stream>>,
     /// What becomes a copy for canary when this has ended.
     shadow: Option<Box<Shadow>>,
+    /// Bytes since the other requests had their turn.
+    moved: usize,
     done: bool,
 }
 
@@ -107,6 +112,7 @@ impl Download {
             place: None,
             stream: opening.stream,
             shadow: opening.shadow,
+            moved: 0,
             done: false,
         }
     }
@@ -145,9 +151,15 @@ impl Download {
             self.cut_off(over);
             return Poll::Ready(Some(Err(Broken::Over(over))));
         }
+        if self.moved >= TURN {
+            self.moved = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.note_arrival();
+                self.moved += frame.data_ref().map_or(0, Bytes::len);
                 if let Some(call) = &mut self.call {
                     call.take_in(&frame);
                 }
@@ -175,7 +187,10 @@ impl Download {
                 self.fail(None);
                 Poll::Ready(Some(Err(error.into())))
             }
-            Poll::Pending => self.wait(cx),
+            Poll::Pending => {
+                self.moved = 0;
+                self.wait(cx)
+            }
         }
     }
 

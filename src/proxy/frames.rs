@@ -16,6 +16,8 @@ const BURST: u32 = 10_000;
 const PER_SECOND: u32 = 1_000;
 /// A reset costs more than its frame: a request was begun for it.
 const RESET_COST: u32 = 10;
+/// Control frames after which others have their turn: they come by the thousand in one read.
+const TURN: u32 = 64;
 /// Bytes written that earn a client one more control frame: answers bring window updates with them.
 const BYTES_EARNING: u32 = 1024;
 
@@ -71,6 +73,8 @@ pub(super) struct Frames {
     /// Which streams the client has ended: bit n is the n-th one before the last. Of older ones nothing is known.
     ended: u128,
     budget: u32,
+    /// Control frames since the others had their turn.
+    turn: u32,
     /// Coarse milliseconds, at the last refill.
     refilled: u32,
     written: u32,
@@ -140,6 +144,7 @@ impl Frames {
             last_stream: 0,
             ended: 0,
             budget: BURST,
+            turn: 0,
             refilled: now,
             written: 0,
         }
@@ -191,6 +196,15 @@ impl Frames {
             || self.head_len > 0
             || self.block.is_some()
             || self.payload_left > 0 && !self.in_data
+    }
+
+    /// Whether it is the others' turn; it is ours again then.
+    pub(super) fn gives_way(&mut self) -> bool {
+        let is_over = self.turn >= TURN;
+        if is_over {
+            self.turn = 0;
+        }
+        is_over
     }
 
     /// The last frame of a connection that ends so.
@@ -321,6 +335,7 @@ impl Frames {
         if cost == 0 {
             return Ok(());
         }
+        self.turn = self.turn.saturating_add(1);
         let passed = now.wrapping_sub(self.refilled);
         let refill = passed.saturating_mul(PER_SECOND / 1000);
         self.refilled = now;
@@ -621,6 +636,13 @@ mod tests {
                 frames.read(&frame(PING, 0, 8), at).expect("a calm client");
             }
         }
+        let mut frames = begun();
+        let pings = frame(PING, 0, 8).repeat(TURN as usize);
+        frames.read(&pings[17..], 0).expect("few frames");
+        assert!(!frames.gives_way());
+        frames.read(&pings[..17], 0).expect("few frames");
+        assert!(frames.gives_way() && !frames.gives_way(), "once");
+
         let mut frames = begun();
         for _ in 0..10 * BURST {
             frames.wrote(1024);

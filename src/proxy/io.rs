@@ -324,6 +324,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<S> {
             Protocol::Tunnel => return me.poll_bytes(cx, buf),
             Protocol::Http2(_) | Protocol::Unknown => {}
         }
+        if let Protocol::Http2(frames) = &mut me.protocol
+            && frames.gives_way()
+        {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(me.poll_bytes(cx, buf))?;
         let Protocol::Http2(frames) = &mut me.protocol else {

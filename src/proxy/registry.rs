@@ -23,6 +23,9 @@ use crate::telemetry::Tally;
 /// How many idle connections are picked for closing in one look at all of them.
 const EVICT_BATCH: usize = 64;
 
+/// Connections that are looked over at once: among thousands, a look at all of them would keep requests waiting.
+const LOOKED_OVER: usize = 128;
+
 /// The connections of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -70,15 +73,19 @@ impl Registry {
         self.slots.borrow().len()
     }
 
-    /// The connections whose time is up. `draining`: since when the worker leaves.
+    /// Looks over some connections from a place on: those whose time is up, and the next place, if there is one. `draining`:
+    /// since when the worker leaves.
     pub(super) fn sweep(
         &self,
+        from: usize,
         timeouts: &ServerTimeouts,
         draining: Option<Duration>,
         worker: &Worker,
-    ) -> Vec<Rc<Slot>> {
+    ) -> (Vec<Rc<Slot>>, Option<usize>) {
         let mut over = Vec::new();
-        for (_, slot) in self.slots.borrow().iter() {
+        let slots = self.slots.borrow();
+        let upto = (from + LOOKED_OVER).min(slots.capacity());
+        for slot in (from..upto).filter_map(|key| slots.get(key)) {
             if let Some(streams) = &*slot.streams.borrow() {
                 streams.sweep(timeouts.write_idle, worker);
             }
@@ -86,7 +93,7 @@ impl Registry {
                 over.push(Rc::clone(slot));
             }
         }
-        over
+        (over, (upto < slots.capacity()).then_some(upto))
     }
 
     /// Ends every connection.

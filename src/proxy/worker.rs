@@ -213,9 +213,17 @@ async fn sweep(worker: Rc<Worker>) {
             .map(|since| now.saturating_duration_since(since));
         let timeouts = &table.rules().timeouts;
         let mut turn = Turn::default();
-        for slot in worker.registry.sweep(timeouts, draining, &worker) {
-            slot.end_if_due(timeouts, draining);
-            turn.pass().await;
+        let mut place = Some(0);
+        while let Some(from) = place {
+            let (over, next) = worker.registry.sweep(from, timeouts, draining, &worker);
+            for slot in over {
+                slot.end_if_due(timeouts, draining);
+                turn.pass().await;
+            }
+            if next.is_some() {
+                tokio::task::yield_now().await;
+            }
+            place = next;
         }
         worker.stays.sweep(&table, &worker.recorder);
         worker.connections.sweep(now);

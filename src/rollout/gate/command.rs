@@ -1,4 +1,4 @@
-//! What an operator asks for: allowed or refused by the table in `state`, then carried out.
+//! What an operator asks for: allowed or refused by the table in `transitions`, then carried out.
 //!
 //! A person wins; nothing here is decided by a figure, except what `advance` needs force for.
 
@@ -88,7 +88,10 @@ impl Gate {
                 self.set_ceiling(now, author, &segment, ceiling, out)
             }
             Action::LiftCeiling { segment } => self.lift_ceiling(now, author, &segment, out),
-            Action::OpenIncident { summary } => self.open_incident(now, author, summary, out),
+            Action::OpenIncident { summary } => {
+                self.add_incident(now, author, summary, out);
+                Ok(())
+            }
             Action::CloseIncident { id } => self.close_incident(now, author, id, out),
             Action::Rehearse { injection, within } => {
                 self.begin_rehearsal(now, author, injection, within, out)
@@ -458,13 +461,14 @@ impl Gate {
         Ok(())
     }
 
-    fn open_incident(
+    /// Something that a person has to look into is open from now on.
+    pub(super) fn add_incident(
         &mut self,
         now: Now,
         author: Author<'_>,
         summary: String,
         out: &mut Vec<Effect>,
-    ) -> Answer {
+    ) {
         self.state.incidents_opened += 1;
         let id = self.state.incidents_opened;
         self.state.incidents.push(Incident {
@@ -481,7 +485,6 @@ impl Gate {
             },
             out,
         );
-        Ok(())
     }
 
     fn close_incident(

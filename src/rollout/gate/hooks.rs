@@ -10,7 +10,6 @@ use super::effect::{Effect, EventKind, HookEnding, HookName, HookOrder, HookOutc
 use super::emit::Author;
 use super::input::{EventId, HookEnd};
 use super::state::{Cause, Phase};
-use super::status::Incident;
 use crate::rollout::plan::{Act, Hook, HookKind, When};
 use crate::rollout::time::Now;
 
@@ -389,16 +388,8 @@ impl Gate {
 
     /// Opens an incident: a person has to look at what a hook left behind.
     fn call_for(&mut self, now: Now, task: &HookTask, why: &str, out: &mut Vec<Effect>) {
-        self.state.incidents_opened += 1;
-        let incident = self.state.incidents_opened;
         let summary = self.sentence(task, why);
-        self.state.incidents.push(Incident {
-            id: incident,
-            summary: summary.clone(),
-            opened: now,
-        });
-        let kind = EventKind::IncidentOpened { incident, summary };
-        self.tell(now, Author::GATE, kind, out);
+        self.add_incident(now, Author::GATE, summary, out);
     }
 
     fn tell_end(&mut self, now: Now, task: &HookTask, ending: HookEnding, out: &mut Vec<Effect>) {

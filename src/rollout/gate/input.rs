@@ -64,7 +64,7 @@ pub struct Command {
 
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Begins a new run of this plan; `usable_baseline` endpoints are what `baseline_min_healthy` is measured by.
+    /// Begins a new run of this plan; `baseline_endpoints` are what `baseline_min_healthy` is measured by.
     Start {
         plan: Box<Plan>,
         baseline_endpoints: u32,

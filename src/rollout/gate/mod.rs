@@ -4,10 +4,10 @@
 //! in their order, and gives the time. `snapshot` and `restore` let it survive its own process.
 //!
 //! Reading order: `state` (phases, causes), `transitions` (the table of commands), `input`, `effect`, `snapshot` (all it
-//! remembers), then `command` and `tick` (what comes in), `watch` (triggers; `proof` and `evidence` say what proves them, `confidence` how sure a
-//! decision is), `stage` (the way to the next stage), `shares` (whether learners stand where the weight says), `passage`, `approval`, `freeze` and
-//! `settle` (what people and the calendar have to say about it), `retreat`, `hold` and `ceilings` (the ways out), `recovery` (what follows a
-//! rollback), `remind`, `emit` (the order of effects), `status`.
+//! remembers), then `command` and `tick` (what comes in), `outside` (what is told of the world), `judge` (what a condition reads), `watch` (triggers; `proof` and `evidence` say what proves them, `confidence` how sure a
+//! decision is), `stage` (the way to the next stage), `shares` (whether learners stand where the weight says), `passage`, `approval`, `people`, `freeze` and
+//! `settle` (what people and the calendar have to say about it), `retreat`, `hold`, `ceilings` and `segments` (the ways out), `hooks` (who is waited for), `recovery` (what follows a
+//! rollback), `rehearsal`, `remind`, `emit` (the order of effects), `status`; `invariants` is what must hold after each input.
 
 mod approval;
 mod ceilings;

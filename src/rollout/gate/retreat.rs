@@ -21,7 +21,7 @@ use crate::rollout::window::Measured;
 /// An outage that begins so soon after a step up is taken to be the step's doing.
 const STEP_SUSPECT: Duration = Duration::from_secs(15 * 60);
 /// How long both arms may be broken together where no plan says it.
-const DEFAULT_PATIENCE: Duration = Duration::from_secs(300);
+const OUTAGE_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Something that takes the weight down, with its evidence as it stood before.
 pub(super) struct Retreat {
@@ -289,7 +289,7 @@ impl Gate {
             .is_some_and(|step| began.since(step) <= STEP_SUSPECT);
         let patience = self
             .plan()
-            .map_or(DEFAULT_PATIENCE, |plan| plan.gate.outage_patience);
+            .map_or(OUTAGE_PATIENCE, |plan| plan.gate.outage_patience);
         let needed = self.watched_stage().map_or(1, |stage| stage.min_requests);
         let baseline = self
             .condition(breach.purpose, breach.index)

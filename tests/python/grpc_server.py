@@ -64,23 +64,30 @@ def fail_late(request, context):
     context.abort(grpc.StatusCode.DATA_LOSS, "lost")
 
 
-def hang(request, context):
+def note_end(name, context):
+    """Notes that a call came, and its end: from there, because a generator that is not asked any more goes no further."""
     gone = threading.Event()
-    context.add_callback(gone.set)
+
+    def ended():
+        note(name + " cancelled")
+        gone.set()
+
     left = context.time_remaining()
-    note("hang with a deadline" if left is not None and left < 60 else "hang without one")
+    note(name + (" with a deadline" if left is not None and left < 60 else " without one"))
+    if not context.add_callback(ended):
+        ended()
+    return gone
+
+
+# Both wait for longer than anybody waits for their events.
+def hang(request, context):
+    gone = note_end("hang", context)
     yield b"begun"
     gone.wait(20)
-    note("hang cancelled" if gone.is_set() else "hang forgotten")
 
 
 def silent(request, context):
-    gone = threading.Event()
-    context.add_callback(gone.set)
-    left = context.time_remaining()
-    note("silent with a deadline" if left is not None and left < 60 else "silent without one")
-    gone.wait(20)
-    note("silent cancelled" if gone.is_set() else "silent forgotten")
+    note_end("silent", context).wait(20)
     return b""
 
 

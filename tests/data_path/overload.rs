@@ -199,7 +199,11 @@ fn an_adaptive_limit_falls_when_answers_take_longer() {
     for _ in 0..40 {
         round();
     }
-    assert_eq!(limit(), 16, "nothing is wrong");
+    // A machine that is busy elsewhere may have looked slow for a moment.
+    wait_for("the whole limit, while nothing is wrong", || {
+        round();
+        limit() == 16
+    });
     *delay.lock().expect("nobody panicked") = Duration::from_millis(60);
     wait_for("a lower limit", || {
         round();

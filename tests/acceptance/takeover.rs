@@ -378,7 +378,9 @@ fn who_asks_wrongly_is_refused() {
     assert_eq!(answer["say"], "refused");
     assert!(answer["why"].as_str().is_some_and(|why| why.contains("99")));
     for text in ["GET / HTTP/1.1\r\n\r\n", "{}", r#"{"say":"ready"}"#] {
-        say(&mut house.asks(), text);
+        let line = house.asks();
+        // It may be hung up on before it has said all of it.
+        _ = line.get_ref().write_all(format!("{text}\n").as_bytes());
         house.goes_on();
     }
 }

@@ -350,6 +350,11 @@ fn the_first_stage_waits_for_the_end_of_a_freeze_behind_its_hooks() {
     world.run(seconds(30));
     assert!(world.weight().is_zero());
     assert_eq!((world.phase(), world.causes()), (Phase::Held, vec!["hook"]));
+    let causes = world.gate.status(world.sim.now).causes;
+    assert_eq!(
+        causes[0].why,
+        "the hooks before the first stage have passed; frozen by ops (exams)"
+    );
     world.order(Action::Unfreeze);
     world.run(seconds(1));
     assert_eq!(

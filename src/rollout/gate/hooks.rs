@@ -347,28 +347,37 @@ impl Gate {
         self.begin_behind_hooks(now, out);
     }
 
-    /// The first stage begins once its hooks have passed and nothing else keeps it: then, or as soon as that is over.
+    /// The first stage begins once its hooks have passed and nothing else keeps it: then, or as soon as that is over. Until
+    /// then the hold says what keeps it.
     pub(super) fn begin_behind_hooks(&mut self, now: Now, out: &mut Vec<Effect>) {
-        let waits = self.is_before_first_stage()
+        let may_begin = self.is_before_first_stage()
             && self.state.phase == Phase::Held
-            && self.state.hooks.passed == Some(0)
-            && self
-                .state
-                .causes
-                .iter()
-                .any(|held| held.cause == Cause::Hook);
-        let is_kept = self.state.freeze.is_some() || self.baseline_shortage().is_some();
-        if waits && !is_kept {
-            self.state.causes.retain(|held| held.cause != Cause::Hook);
-            let last = self.state.causes.is_empty();
-            if last {
-                self.state.phase = Phase::Running;
-                self.go_on(now, Author::GATE, out);
-            } else {
-                let cause = Cause::Hook;
-                self.tell(now, Author::GATE, EventKind::CauseEnded { cause }, out);
-            }
+            && self.state.hooks.passed == Some(0);
+        let kept = self.kept_behind_hooks();
+        let mut causes = self.state.causes.iter_mut();
+        let by_hooks = causes.find(|held| held.cause == Cause::Hook);
+        let Some(held) = by_hooks.filter(|_| may_begin) else {
+            return;
+        };
+        if let Some(kept) = kept {
+            held.why = format!("the hooks before the first stage have passed; {kept}");
+            return;
         }
+        self.state.causes.retain(|held| held.cause != Cause::Hook);
+        if self.state.causes.is_empty() {
+            self.state.phase = Phase::Running;
+            self.go_on(now, Author::GATE, out);
+        } else {
+            let cause = Cause::Hook;
+            self.tell(now, Author::GATE, EventKind::CauseEnded { cause }, out);
+        }
+    }
+
+    // What stands in the way of a step whose hooks have passed.
+    fn kept_behind_hooks(&self) -> Option<String> {
+        let frozen = self.state.freeze.as_ref();
+        let frozen = frozen.map(|freeze| format!("frozen by {} ({})", freeze.by, freeze.reason));
+        frozen.or_else(|| self.baseline_shortage())
     }
 
     fn before_failed(&mut self, now: Now, task: &HookTask, why: &str, out: &mut Vec<Effect>) {

@@ -21,7 +21,7 @@ use serin::rollout::name::RolloutName;
 use serin::rollout::time::WallTime;
 use serin::shutdown::{self, Stage, Trigger};
 use serin::signals;
-use serin::store::{Settings, Store};
+use serin::store::{AccessLines, Settings, Store};
 use serin::telemetry::{MirrorDifference, MirrorSample, Mirrored, Telemetry};
 
 const FILE: &str = r#"
@@ -84,6 +84,7 @@ impl House {
             path: directory.path().join("serin.db"),
             deployment_logs: directory.path().join("logs"),
             retention: Duration::from_secs(86_400),
+            access_lines: AccessLines::default(),
         };
         let opened = Store::open(&settings, say).expect("a store");
         let store = opened.0.clone();

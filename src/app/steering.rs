@@ -18,7 +18,7 @@ use crate::notify;
 use crate::shutdown::{self, Shutdown, Stage, Trigger, Watched};
 use crate::signals;
 use crate::store::lock::{LockError, OwnerLock};
-use crate::store::{self, Store, StoreError};
+use crate::store::{self, AccessLines, Store, StoreError};
 use crate::takeover::Offer;
 use crate::telemetry::Telemetry;
 use crate::upstream::upkeep;
@@ -112,7 +112,7 @@ impl Steering {
         let (trigger, shutdown) = shutdown::channel();
         let (report, reports) = control::reports();
         let (lock, opened) = match locked {
-            Ok(lock) => (Some(lock), Store::open(&store_settings(config), report)),
+            Ok(lock) => (Some(lock), Store::open(&store_settings(ground), report)),
             Err(why) => (None, Err(why)),
         };
         let store = opened.as_ref().ok().map(|(store, _)| store.clone());
@@ -244,10 +244,16 @@ fn make_offer(config: &Config) -> Option<Offer> {
     }
 }
 
-fn store_settings(config: &Config) -> store::Settings {
+fn store_settings(ground: &Ground) -> store::Settings {
+    let state = &ground.config.state;
+    let log = ground.telemetry.access_log();
     store::Settings {
-        path: config.state.path.clone(),
-        deployment_logs: config.state.deployment_logs.clone(),
-        retention: config.state.retention,
+        path: state.path.clone(),
+        deployment_logs: state.deployment_logs.clone(),
+        retention: state.retention,
+        access_lines: AccessLines::new(move |rollout| {
+            log.as_ref()
+                .map_or_else(Vec::new, |log| log.latest(rollout))
+        }),
     }
 }

@@ -132,7 +132,7 @@ impl Drop for Visit {
             status: self.status.as_u16(),
             error: self.error,
             rollout: chosen.map(|(route, (rollout, _))| route.held.rollout(rollout).name.as_str()),
-            arm: chosen.map(|(_, (_, arm))| arm.as_str()),
+            arm: chosen.map(|(_, (_, arm))| arm),
             pool: route.map(|route| route.held.pool(route.pool).name.as_str()),
             endpoint: self.endpoint.as_deref().map(Endpoint::address),
             bytes: self.bytes,

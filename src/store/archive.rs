@@ -1,23 +1,29 @@
 //! The evidence of a rollback in one file: what was counted ten minutes to each side of it, what its hooks
-//! said, and whether baseline was well again.
+//! said, what the access log told, and whether baseline was well again.
 //!
 //! `<deployment_logs>/canary-<start>-evidence.json.gz`, beside the run's deployment log and kept as long. Written at once,
 //! and again when the ten minutes after it are over, by a thread of its own from a connection of its own: neither a
 //! rollback nor the journal waits for it. One that cannot be written is a warning, and is tried again every minute.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use rusqlite::{Connection, params};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::Settings;
 use super::journal::{run_log, run_texts, unsql};
 use super::samples::{Sample, of_level};
 use super::schema::open_reader;
@@ -34,6 +40,12 @@ const SIDE: Duration = Duration::from_secs(600);
 const CHUNK_MS: u64 = 60_000;
 /// Between two attempts.
 const RETRY: Duration = Duration::from_secs(60);
+
+/// What the access log told last of a rollout, oldest first: when each request came, and its line as JSON.
+#[derive(Clone)]
+pub struct AccessLines(Arc<LinesOf>);
+
+type LinesOf = dyn Fn(&str) -> Vec<(WallTime, String)> + Send + Sync;
 
 /// Knows which rollbacks are to be archived, and hands them to its thread. Ends the thread when it ends.
 #[derive(Debug)]
@@ -53,7 +65,15 @@ struct Job {
 struct Archivist {
     path: PathBuf,
     directory: PathBuf,
+    access_lines: AccessLines,
     behind: BTreeMap<Job, String>,
+}
+
+/// Of an archive that was written before: what nobody knows any more but it.
+#[derive(Debug, Default, Deserialize)]
+struct Kept {
+    #[serde(default)]
+    access_log: Vec<Box<RawValue>>,
 }
 
 /// `canary-<start>-evidence.json.gz` for the log `canary-<start>.json`.
@@ -61,15 +81,37 @@ pub(super) fn name_for(log: &str) -> String {
     format!("{}-evidence.json.gz", log.trim_end_matches(".json"))
 }
 
+// === impl AccessLines ===
+
+impl AccessLines {
+    /// Asked by a thread of its own, at each writing of an archive.
+    pub fn new(of: impl Fn(&str) -> Vec<(WallTime, String)> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(of))
+    }
+}
+
+impl Default for AccessLines {
+    fn default() -> Self {
+        Self::new(|_| Vec::new())
+    }
+}
+
+impl fmt::Debug for AccessLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessLines")
+    }
+}
+
 // === impl Archive ===
 
 impl Archive {
-    /// With a thread of its own that reads the journal at `path`. Where none can be had, nothing is archived.
-    pub(super) fn new(path: &Path, directory: &Path) -> Self {
+    /// With a thread of its own that reads the journal. Where none can be had, nothing is archived.
+    pub(super) fn new(settings: &Settings) -> Self {
         let (jobs, inbox) = channel();
         let archivist = Archivist {
-            path: path.to_owned(),
-            directory: directory.to_owned(),
+            path: settings.path.clone(),
+            directory: settings.deployment_logs.clone(),
+            access_lines: settings.access_lines.clone(),
             behind: BTreeMap::new(),
         };
         let thread = thread::Builder::new()
@@ -192,7 +234,7 @@ impl Archivist {
     }
 
     fn write(&mut self, job: Job) {
-        match write_one(&self.path, &self.directory, &job) {
+        match self.write_one(&job) {
             Ok(()) => {
                 self.behind.remove(&job);
             }
@@ -211,32 +253,57 @@ impl Archivist {
             }
         }
     }
+
+    fn write_one(&self, job: &Job) -> Result<(), String> {
+        let text = |error: rusqlite::Error| error.to_string();
+        let connection = open_reader(&self.path).map_err(text)?;
+        // One consistent state of the journal.
+        let connection = connection.unchecked_transaction().map_err(text)?;
+        let Some((log, _)) = run_log(&connection, &job.rollout, job.run).map_err(text)? else {
+            return Ok(());
+        };
+        let events = records(run_texts(&connection, &job.rollout, job.run).map_err(text)?);
+        let Some(back) = rollback(&events) else {
+            return Ok(());
+        };
+        let file = self.directory.join(name_for(&log));
+        let lines = self.lines(&file, &job.rollout, back);
+        let unfinished = file.with_extension("gz.tmp");
+        let fault = |error: io::Error| format!("{}: {error}", file.display());
+        std::fs::create_dir_all(&self.directory).map_err(fault)?;
+        let mut out = GzEncoder::new(
+            BufWriter::new(File::create(&unfinished).map_err(fault)?),
+            Compression::default(),
+        );
+        document(&connection, job, back, &events, &lines, &mut out)?;
+        let mut file_out = out.finish().map_err(fault)?;
+        file_out.flush().map_err(fault)?;
+        std::fs::rename(&unfinished, &file).map_err(fault)
+    }
+
+    // Lines that were archived before, and those told since: the log itself forgets.
+    fn lines(&self, archived: &Path, rollout: &str, back: &EventRecord) -> Vec<Box<RawValue>> {
+        let mut lines = kept(archived).access_log;
+        let side = i64::try_from(millis(SIDE)).unwrap_or(i64::MAX);
+        let told = (self.access_lines.0)(rollout).into_iter();
+        let is_near = |at: &WallTime| {
+            let apart = at.as_unix_millis().saturating_sub(back.at.unix_millis());
+            apart.saturating_abs() <= side
+        };
+        let near = told.filter(|(at, _)| is_near(at)).map(|(_, line)| line);
+        let known: BTreeSet<String> = lines.iter().map(|line| line.get().to_owned()).collect();
+        let new = near.filter(|line| !known.contains(line));
+        lines.extend(new.filter_map(|line| RawValue::from_string(line).ok()));
+        lines
+    }
 }
 
-fn write_one(path: &Path, directory: &Path, job: &Job) -> Result<(), String> {
-    let text = |error: rusqlite::Error| error.to_string();
-    let connection = open_reader(path).map_err(text)?;
-    // One consistent state of the journal.
-    let connection = connection.unchecked_transaction().map_err(text)?;
-    let Some((log, _)) = run_log(&connection, &job.rollout, job.run).map_err(text)? else {
-        return Ok(());
-    };
-    let events = records(run_texts(&connection, &job.rollout, job.run).map_err(text)?);
-    let Some(back) = rollback(&events) else {
-        return Ok(());
-    };
-    let file = directory.join(name_for(&log));
-    let unfinished = file.with_extension("gz.tmp");
-    let fault = |error: io::Error| format!("{}: {error}", file.display());
-    std::fs::create_dir_all(directory).map_err(fault)?;
-    let mut out = GzEncoder::new(
-        BufWriter::new(File::create(&unfinished).map_err(fault)?),
-        Compression::default(),
-    );
-    document(&connection, job, back, &events, &mut out)?;
-    let mut file_out = out.finish().map_err(fault)?;
-    file_out.flush().map_err(fault)?;
-    std::fs::rename(&unfinished, &file).map_err(fault)
+// Nothing where there is none that can be read.
+fn kept(archived: &Path) -> Kept {
+    let file = File::open(archived).map(BufReader::new).map(GzDecoder::new);
+    let read = file.ok().map(BufReader::new);
+    read.and_then(|read| serde_json::from_reader(read).ok())
+        .unwrap_or_default()
 }
 
 /// One line for each field, one for each slot, so that it can be read by eye and by `zgrep`.
@@ -245,6 +312,7 @@ fn document(
     job: &Job,
     back: &EventRecord,
     events: &[EventRecord],
+    access_log: &[Box<RawValue>],
     out: &mut impl Write,
 ) -> Result<(), String> {
     let fault = |error: io::Error| error.to_string();
@@ -263,11 +331,16 @@ fn document(
         ("rollback", json!(back)),
         ("hooks", json!(hooks(events))),
         ("recovery", json!(recovery(events))),
-        ("access_log", json!([])),
     ] {
         writeln!(out, "  {}: {value},", json!(name)).map_err(fault)?;
     }
-    out.write_all(b"  \"slots\": [").map_err(fault)?;
+    out.write_all(b"  \"access_log\": [").map_err(fault)?;
+    let mut separator = "\n    ";
+    for line in access_log {
+        write!(out, "{separator}{line}").map_err(fault)?;
+        separator = ",\n    ";
+    }
+    out.write_all(b"\n  ],\n  \"slots\": [").map_err(fault)?;
     let mut separator = "\n    ";
     for start in (from..to).step_by(CHUNK_MS as usize) {
         let end = start.saturating_add(CHUNK_MS).min(to);

@@ -39,6 +39,7 @@ use crate::rollout::name::RolloutName;
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Timestamp, WallTime};
 
+pub use archive::AccessLines;
 pub use disk::{Disk, RealDisk};
 pub use outbox::{Due, Notice, Post, PostKind, Settled, Waiting};
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub path: PathBuf,
     pub deployment_logs: PathBuf,
     pub retention: Duration,
+    /// For the archive of a rollback.
+    pub access_lines: AccessLines,
 }
 
 /// What a gate wants kept after one input: written in one transaction, in order.

@@ -73,7 +73,7 @@ impl Writer {
             report,
             mailbox,
             logs: Logs::new(&settings.deployment_logs),
-            archive: Archive::new(&settings.path, &settings.deployment_logs),
+            archive: Archive::new(settings),
             deployment_logs: settings.deployment_logs.clone(),
             inputs: Inputs::new(&settings.deployment_logs),
             durability: Durability::Lazy,

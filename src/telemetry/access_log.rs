@@ -1,7 +1,10 @@
 //! The access log: one line on standard output for each request that it was asked to tell.
 //!
 //! Owns what a line holds and its two forms. A worker hands a line over and goes on: where standard output is read too
-//! slowly, lines are dropped and counted. Chooses no request, and never holds a query: queries may name learners.
+//! slowly, lines are dropped and counted. The latest of each rollout are kept (`latest`). Chooses no request, and never
+//! holds a query: queries may name learners.
+
+mod latest;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,7 +16,10 @@ use serde::{Serialize, Serializer};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 use crate::calendar::moment_text;
+use crate::rollout::name::Arm;
 use crate::rollout::time::WallTime;
+
+use latest::Latest;
 
 /// Lines that wait for standard output at most; some 4 MiB.
 const WAITING: usize = 16_384;
@@ -31,6 +37,7 @@ pub struct AccessLog {
     dropped: ErrorCounter,
     /// Dropped, it waits a moment for the lines that are still to be written.
     writer: Mutex<Option<WorkerGuard>>,
+    latest: Latest,
 }
 
 /// One request as it is told. What is not known is left out.
@@ -56,8 +63,8 @@ pub struct Line<'a> {
     pub error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arm: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_name")]
+    pub arm: Option<Arm>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<&'a str>,
     /// That gave the answer.
@@ -87,6 +94,7 @@ impl AccessLog {
             dropped: out.error_counter(),
             out,
             writer: Mutex::new(Some(writer)),
+            latest: Latest::default(),
         }
     }
 
@@ -95,11 +103,24 @@ impl AccessLog {
             Format::Text => line.to_string(),
             Format::Json => line.to_json(),
         };
+        if let (Some(rollout), Some(arm)) = (line.rollout, line.arm) {
+            let json = match self.format {
+                Format::Text => line.to_json(),
+                Format::Json => text.clone(),
+            };
+            self.latest.keep(rollout, arm, line.at, json);
+        }
         text.push('\n');
         // A copy is another handle on the same waiting line; a full one drops what comes, and counts it.
         if let Err(error) = self.out.clone().write_all(text.as_bytes()) {
             tracing::debug!(%error, "a line of the access log was not written");
         }
+    }
+
+    /// The latest lines of a rollout as JSON, with when each request came, in order of time: at most 500 of each arm. What
+    /// was dropped on the way to standard output is among them.
+    pub fn latest(&self, rollout: &str) -> Vec<(WallTime, String)> {
+        self.latest.of(rollout)
     }
 
     /// Lines dropped since the start.
@@ -134,6 +155,10 @@ fn as_text<S: Serializer>(at: &WallTime, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&moment_text(*at))
 }
 
+fn as_name<S: Serializer>(arm: &Option<Arm>, to: S) -> Result<S::Ok, S::Error> {
+    arm.map(Arm::as_str).serialize(to)
+}
+
 fn as_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(span.as_secs_f64() * 1e3)
 }
@@ -159,7 +184,7 @@ impl fmt::Display for Line<'_> {
             self.duration.as_secs_f64() * 1e3,
             or_none(self.pool),
             or_none(self.endpoint),
-            or_none(self.arm),
+            or_none(self.arm.map(Arm::as_str)),
             or_none(self.error),
             if self.whole { "" } else { " broken_off" },
         )
@@ -181,7 +206,7 @@ mod tests {
             status: 200,
             error: None,
             rollout: Some("analyzer"),
-            arm: Some("canary"),
+            arm: Some(Arm::Canary),
             pool: Some("ultra_fast"),
             endpoint: Some("127.0.0.1:9201"),
             bytes: 1234,

@@ -23,8 +23,9 @@ const READ: &str = "import gzip, json, sys\n\
                     d = json.load(gzip.open(sys.argv[1], 'rt'))\n\
                     arms = {s['arm'] for s in d['slots']}\n\
                     errors = sum(s['errors'] for s in d['slots'] if s['arm'] == 'canary')\n\
+                    told = {(l['arm'], l['status']) for l in d['access_log']}\n\
                     print(json.dumps({'rollout': d['rollout'], 'event': d['rollback']['event'], 'arms': sorted(arms),\n\
-                    \x20 'errors': errors, 'output': d['hooks'][0]['output'] if d['hooks'] else None}))\n";
+                    \x20 'errors': errors, 'told': sorted(told), 'output': d['hooks'][0]['output'] if d['hooks'] else None}))\n";
 
 fn load(serin: &Serin, client: usize, stop: &AtomicBool) {
     let mut connection = Connection::open(serin.proxy).expect("it accepts");
@@ -60,7 +61,8 @@ fn a_rollback_is_seen_to_have_helped_and_leaves_its_evidence() {
     let place = Place::new();
     let original = Analyzer::start(place.folder.path(), "original");
     let ultra_fast = Analyzer::start(place.folder.path(), "ultra_fast");
-    place.write(2, &two_pools(&[original.addr], &[ultra_fast.addr], STAGE));
+    let pools = two_pools(&[original.addr], &[ultra_fast.addr], STAGE);
+    place.write(2, &(pools + "[server.log]\naccess = \"all\"\n"));
     let serin = place.start();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -129,6 +131,7 @@ fn a_rollback_is_seen_to_have_helped_and_leaves_its_evidence() {
         (!found["output"].is_null()).then_some(found)
     });
     assert_eq!(found["output"], "the new analyzers are stopped\n");
+    assert_eq!(found["told"], json!([["baseline", 200], ["canary", 200]]));
     println!("{found}");
     assert_eq!(
         (&found["rollout"], &found["event"], &found["arms"]),

@@ -13,7 +13,7 @@ use serin::rollout::gate::{Action, Command, Event, Gate, HookEnd, Input, Phase};
 use serin::rollout::name::RolloutName;
 use serin::rollout::plan::PlanParts;
 use serin::simulate::replay;
-use serin::store::{Batch, Settings, Store};
+use serin::store::{AccessLines, Batch, Settings, Store};
 
 use crate::crowd::{Crowd, Habit};
 use crate::hooks::hook;
@@ -288,6 +288,7 @@ fn filed(kept: &Kept, folder: &Path) -> PathBuf {
         path: folder.join("serin.db"),
         deployment_logs: folder.join("logs"),
         retention: seconds(86_400),
+        access_lines: AccessLines::default(),
     };
     let (store, _) = Store::open(&settings, Box::new(|_| ())).expect("a new store");
     let now = kept.world.sim.now;

@@ -11,9 +11,11 @@ use serin::rollout::gate::{
 };
 use serin::rollout::name::StageName;
 use serin::rollout::plan::HookKind;
+use serin::rollout::time::WallTime;
 use serin::rollout::weight::Weight;
+use serin::store::{AccessLines, Settings};
 
-use crate::make::{PATIENCE, at, batch, event, open, rollout, settings, slot};
+use crate::make::{PATIENCE, at, batch, event, open, open_settings, rollout, settings, slot};
 
 const NAME: &str = "canary-20251101T140001.000Z-evidence.json.gz";
 
@@ -133,6 +135,42 @@ fn a_rollback_leaves_ten_minutes_to_each_side_of_it() {
         (&hook["event"], &hook["output"]),
         (&"hook_ended".into(), &"stopped 2 analyzers".into())
     );
+}
+
+#[test]
+fn what_the_access_log_told_near_the_rollback_is_kept_also_over_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // The rollback is at 700 s of gate time, 14:11:40 by the wall clock.
+    let back = 1_762_006_300_000;
+    let told = |lines: &'static [(i64, &str)]| {
+        AccessLines::new(move |rollout| {
+            assert_eq!(rollout, "analyzer");
+            let lines = lines.iter().map(|(since, path)| {
+                let at = WallTime::from_unix_millis(back + since * 1000);
+                (at, format!("{{\"path\":\"{path}\"}}"))
+            });
+            lines.collect()
+        })
+    };
+    let write = |lines, events| {
+        let settings = Settings {
+            access_lines: told(lines),
+            ..settings(directory.path())
+        };
+        let opened = open_settings(&settings).expect("the store opens");
+        opened.store.write(batch(events, Vec::new()));
+        opened.store.close(PATIENCE);
+        let archived = archive(directory.path()).expect("it is written");
+        let lines = archived["access_log"].as_array().expect("lines").clone();
+        let path = |line: &Value| line["path"].as_str().expect("a path").to_owned();
+        lines.iter().map(path).collect::<Vec<_>>()
+    };
+    let early: &[_] = &[(-601, "/too early"), (-600, "/before"), (0, "/at once")];
+    let paths = write(early, vec![started(), rolled_back()]);
+    assert_eq!(paths, ["/before", "/at once"]);
+    let late: &[_] = &[(0, "/at once"), (2, "/after"), (601, "/too late")];
+    let paths = write(late, vec![hook_ended()]);
+    assert_eq!(paths, ["/before", "/at once", "/after"]);
 }
 
 #[test]

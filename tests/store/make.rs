@@ -14,7 +14,7 @@ use serin::rollout::plan::Plan;
 use serin::rollout::slot::{Cell, CellKey, Slot};
 use serin::rollout::time::{Now, Timestamp, WallTime};
 use serin::rollout::weight::Weight;
-use serin::store::{Batch, Disk, Recovered, Report, Settings, Store, StoreError};
+use serin::store::{AccessLines, Batch, Disk, Recovered, Report, Settings, Store, StoreError};
 
 /// 2025-11-01T14:00:00.000Z.
 pub(crate) const START: i64 = 1_762_005_600_000;
@@ -178,6 +178,7 @@ pub(crate) fn settings(directory: &Path) -> Settings {
         path: directory.join("state").join("serin.db"),
         deployment_logs: directory.join("deployment-logs"),
         retention: Duration::from_secs(100 * 365 * 86_400),
+        access_lines: AccessLines::default(),
     }
 }
 

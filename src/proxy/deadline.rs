@@ -16,7 +16,7 @@ use crate::clock;
 
 const TICK: Duration = Duration::from_millis(10);
 /// Woken at once: where thousands have waited in vain, the others have their turn in between.
-const WOKEN: usize = 8;
+const WOKEN: usize = 2;
 /// How many sweeps in a row find nothing before they stop: starting them anew costs more than a few idle ones.
 const IDLE_TICKS: u32 = 100;
 

@@ -9,11 +9,15 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that the kernel keeps for us while no worker accepts; capped by net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+
+/// The largest table of files that is made before it is needed: half a megabyte of the kernel's memory.
+const TABLE_OF_FILES: u64 = 65_536;
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +110,16 @@ pub(super) fn raise_file_limit() -> Option<u64> {
             tracing::warn!(%error, "the limit of open files stays as it is");
             limit.current
         }
+    }
+}
+
+/// Makes the kernel's table of this process's files as large as so many will need, up to a bound. Left to grow it doubles as
+/// connections come, and each time every thread that opens one waits some 10 ms (it waits for all processors to have
+/// passed through the kernel). It never shrinks.
+pub(super) fn make_table_of_files(files: u64) {
+    let last = i32::try_from(files.min(TABLE_OF_FILES).saturating_sub(1)).unwrap_or(i32::MAX);
+    if let Err(error) = fcntl_dupfd_cloexec(io::stdin(), last) {
+        tracing::debug!(%error, "the table of files grows as it is needed");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The data path, in the order a request meets it.
 //!
 //! `listen` binds, `worker` accepts, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
-//! a client's connection, `http2`, `frames` and `hpack` one of HTTP/2; `registry` ends those whose time is up by what `meter`
+//! a client's connection, `http2` and `frames` one of HTTP/2; `registry` ends those whose time is up by what `meter`
 //! noted, on the clock of `coarse`. `service` is the table of contents of one request: `translate`, `check`, `learner`,
 //! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
 //! `download` and `answer` down, `kept` for the connection, `grpc` where it is a call, `outcome` for the records, `visit` for the
@@ -25,7 +25,6 @@ pub mod fuzz;
 mod grpc;
 mod guard;
 mod headers;
-mod hpack;
 mod http2;
 mod introduction;
 mod io;
@@ -65,7 +64,7 @@ use crate::telemetry::Telemetry;
 
 pub use listen::{BindError, Bound};
 
-use listen::raise_file_limit;
+use listen::{make_table_of_files, raise_file_limit};
 
 use worker::WorkerParts;
 
@@ -160,9 +159,11 @@ pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers
 }
 
 /// How many client connections may be open: as the file says, or four fifths of the files where it says 0; the rest is
-/// for upstream connections, the store and the admin port. Raises the file limit to what the system allows.
+/// for upstream connections, the store and the admin port. Raises the file limit to what the system allows, and
+/// makes the table of files as large.
 pub fn max_connections(server: &Server) -> usize {
     let files = raise_file_limit().unwrap_or(UNLIMITED_FILES);
+    make_table_of_files(files);
     if server.max_connections != 0 {
         server.max_connections
     } else {

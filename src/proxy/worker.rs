@@ -38,7 +38,7 @@ use crate::upstream::connect::Connections;
 /// How often connections are looked over.
 const SWEEP: Duration = Duration::from_millis(100);
 /// Connections that begin or end before the others have their turn: a crowd that comes or goes at once keeps nobody waiting.
-const TURN: usize = 8;
+const TURN: usize = 2;
 /// Tasks that run before the kernel is asked what else has come: among a crowd's, that is how long a learner waits unseen.
 const TASKS_PER_POLL: u32 = 8;
 /// How long accepting pauses when files or memory ran out.

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::support::{
     Analyzer, Connection, PATIENCE, Place, Serin, eventually, free_port, get, pause,
 };
@@ -20,6 +22,9 @@ const TIMEOUTS: &str = "timeouts = { first_byte = \"1s\", head = \"1s\", body_id
 const WELL: &[u8] = b"GET /well HTTP/1.1\r\nhost: a\r\n\r\n";
 const GET: &[u8] = b"GET /work HTTP/1.1\r\nhost: a\r\n\r\n";
 const FEW: usize = 200;
+/// Of each kind, before anything is measured.
+const FIRST_CLIENTS: usize = 10;
+const FIRST_SPAN: Duration = Duration::from_millis(100);
 /// How long a connection is kept idle.
 const KEPT: Duration = Duration::from_secs(1);
 /// What stays open beside the clients': a connection to upstream that was idle before is another one now.
@@ -40,6 +45,18 @@ enum Abuse {
     Flood(fn(&mut TcpStream)),
     /// A machine that is as busy, with something that serin has no part in: what the others are measured by.
     Elsewhere,
+}
+
+impl Abuse {
+    /// How many connections were made.
+    fn run(self, address: SocketAddr, clients: usize, span: Duration) -> usize {
+        match self {
+            Self::Crowd(act) => crowd(address, clients, act),
+            Self::Few(act) => crowd(address, clients.min(FEW), act),
+            Self::Flood(act) => again_and_again(span, || act(&mut connect(address))),
+            Self::Elsewhere => again_and_again(span, std::hint::spin_loop),
+        }
+    }
 }
 
 const ABUSES: &[(&str, Abuse)] = &[
@@ -153,11 +170,20 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
     last.inspect(stand_aside);
     let (serin, secured, _analyzers) = start();
     last.inspect(|_| give_core(&serin));
-    // What a process holds after its first work is what it is measured by.
+    // What a process holds after its first work of each kind is what it is measured by.
     crowd(serin.proxy, clients.min(500), |s| say(s, GET));
+    let all = || {
+        let clear = ABUSES.iter().map(|abuse| (serin.proxy, abuse));
+        clear.chain(SECURED.iter().map(|abuse| (secured, abuse)))
+    };
+    for (address, (_, abuse)) in all() {
+        abuse.run(address, FIRST_CLIENTS, FIRST_SPAN);
+    }
     let quiet = waits(serin.proxy, &AtomicBool::new(false), Some(span));
     let before = State::of(&serin);
-    println!("{clients} clients, {span:?} of each flood; before: {before:?}");
+    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    assert!(before.room >= limit.min(65_536), "the table would grow");
+    println!("{clients} clients, {span:?} of each flood; before: {before}");
     println!("| abuse | connections | ended within | p50, p99 of another client | most memory |");
     println!("|---|---|---|---|---|");
     println!(
@@ -165,8 +191,7 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
         shown(&quiet),
         before.memory_kib / 1024
     );
-    let abuses = ABUSES.iter().map(|abuse| (serin.proxy, abuse));
-    for (address, (name, abuse)) in abuses.chain(SECURED.iter().map(|abuse| (secured, abuse))) {
+    for (address, (name, abuse)) in all() {
         let done = AtomicBool::new(false);
         let most = AtomicUsize::new(0);
         let (made, ended, waits) = thread::scope(|scope| {
@@ -180,12 +205,7 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
             let begin = Instant::now();
             let abusing = scope.spawn(|| {
                 give_way();
-                match *abuse {
-                    Abuse::Crowd(act) => crowd(address, clients, act),
-                    Abuse::Few(act) => crowd(address, clients.min(FEW), act),
-                    Abuse::Flood(act) => again_and_again(span, || act(&mut connect(address))),
-                    Abuse::Elsewhere => again_and_again(span, std::hint::spin_loop),
-                }
+                abuse.run(address, clients, span)
             });
             let made = abusing.join().expect("it is let in");
             eventually(name, || (open(&serin) <= 1).then_some(()));
@@ -210,7 +230,7 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
     let settles = Duration::from_secs(asked("SETTLES", 0) as u64);
     let begin = Instant::now();
     let share = |state: &State| 100.0 * (state.memory_kib as f64 / before.memory_kib as f64 - 1.0);
-    println!("after: {after:?}, memory {:+.0} %", share(&after));
+    println!("after: {after}, memory {:+.0} %", share(&after));
     let mut settled = State::of(&serin);
     while share(&settled) > 10.0 && begin.elapsed() < settles {
         pause();
@@ -218,22 +238,40 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
     }
     let took = begin.elapsed().as_secs_f64();
     println!(
-        "{took:.0} s later: {settled:?}, memory {:+.0} %",
+        "{took:.0} s later: {settled}, memory {:+.0} %",
         share(&settled)
     );
     let more = MEMORY_MORE_KIB + clients as u64 * MEMORY_MORE_KIB_PER_CLIENT;
     assert!(
         after.memory_kib <= before.memory_kib + more,
-        "{before:?}, then {after:?}"
+        "{before}, then {after}"
     );
     assert_eq!(get(serin.proxy, "/work").status, 200);
 }
 
 /// What the process holds.
-#[derive(Debug)]
 struct State {
     files: usize,
+    /// How many the kernel's table has room for before it has to grow.
+    room: u64,
     memory_kib: u64,
+    /// Of it: what it allocated. The rest is its code.
+    own_kib: u64,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            files,
+            memory_kib,
+            own_kib,
+            ..
+        } = self;
+        write!(
+            f,
+            "{files} files, {memory_kib} KiB, {own_kib} of them allocated"
+        )
+    }
 }
 
 impl State {
@@ -241,11 +279,16 @@ impl State {
         let process = format!("/proc/{}", serin.process.child.id());
         let files = std::fs::read_dir(format!("{process}/fd")).expect("it runs");
         let status = std::fs::read_to_string(format!("{process}/status")).expect("it runs");
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let memory = memory.and_then(|text| text.split_whitespace().next());
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let size = line.and_then(|text| text.split_whitespace().next());
+            size.and_then(|size| size.parse().ok()).expect("a size")
+        };
         Self {
             files: files.count(),
-            memory_kib: memory.and_then(|kib| kib.parse().ok()).expect("a size"),
+            room: number("FDSize:"),
+            memory_kib: number("VmRSS:"),
+            own_kib: number("RssAnon:"),
         }
     }
 }
@@ -349,14 +392,15 @@ fn has_ended(stream: &mut TcpStream) -> bool {
 // serin has the first core for itself, and everybody else shares the others, as they would have machines of their own: what is
 // measured is what a crowd takes of serin, and not of the machine.
 fn stand_aside(last: &usize) {
-    let here = std::fs::read_link("/proc/thread-self").expect("Linux");
-    let thread = here.file_name().and_then(|name| name.to_str());
-    pin(&["-p", "-c", &format!("1-{last}"), thread.expect("a number")]);
+    tool(
+        "taskset",
+        &["-p", "-c", &format!("1-{last}"), &this_thread()],
+    );
 }
 
 fn give_core(serin: &Serin) {
     let process = serin.process.child.id().to_string();
-    pin(&["-a", "-p", "-c", "0", &process]);
+    tool("taskset", &["-a", "-p", "-c", "0", &process]);
 }
 
 // Where there is more than one.
@@ -365,16 +409,23 @@ fn last_core() -> Option<usize> {
     (cores > 1).then(|| cores - 1)
 }
 
-fn pin(words: &[&str]) {
-    let pinned = Command::new("taskset").args(words).output();
-    let pinned = pinned.expect("taskset");
-    assert!(pinned.status.success(), "{pinned:?}");
+// Who floods is elsewhere: here he takes no time of the machine that serin or the other client could use. Nice by 19 he still
+// would, some milliseconds at a time.
+fn give_way() {
+    // Of this thread and those that it starts.
+    tool("chrt", &["--idle", "--pid", "0", &this_thread()]);
 }
 
-// Who floods is elsewhere: here he takes no time of the machine that serin or the other client could use.
-fn give_way() {
-    // Of this thread and those that it starts, as Linux has it.
-    rustix::process::setpriority_process(None, 19).expect("one may always be nicer");
+fn this_thread() -> String {
+    let here = std::fs::read_link("/proc/thread-self").expect("Linux");
+    let thread = here.file_name().and_then(|name| name.to_str());
+    thread.expect("a number").to_owned()
+}
+
+// Of util-linux.
+fn tool(program: &str, words: &[&str]) {
+    let done = Command::new(program).args(words).output().expect(program);
+    assert!(done.status.success(), "{program}: {done:?}");
 }
 
 // Four at a time; how many there were.

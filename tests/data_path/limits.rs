@@ -1,6 +1,5 @@
 //! Limits, timeouts, and the reason of every answer that serin makes itself.
 
-use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use serin::clock;
@@ -335,16 +334,7 @@ fn the_oldest_idle_connection_makes_room() {
 
 #[test]
 fn room_is_made_by_who_becomes_idle_later() {
-    let (go, told) = mpsc::channel();
-    let told = Mutex::new(told);
-    let upstream = Upstream::scripted(move |mut exchange| {
-        while exchange.request().is_some() {
-            if told.lock().expect("nobody panicked").recv().is_err() {
-                return;
-            }
-            exchange.write(&reply("x"));
-        }
-    });
+    let (upstream, go) = Upstream::told();
     let proxy = Proxy::start("max_connections = 1", &only(&[upstream.address()], ""));
     let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
     let mut busy = proxy.client();

@@ -10,21 +10,6 @@ use crate::support::{Client, Proxy, Upstream, only, pool, reply, rollout, wait_f
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: h\r\nx-learner-id: a\r\n\r\n";
 
-// A server that answers each request when the test says so.
-fn told() -> (Upstream, mpsc::Sender<()>) {
-    let (go, told) = mpsc::channel();
-    let told = Arc::new(Mutex::new(told));
-    let upstream = Upstream::scripted(move |mut exchange| {
-        while exchange.request().is_some() {
-            if told.lock().expect("nobody panicked").recv().is_err() {
-                return;
-            }
-            exchange.write(&reply("x"));
-        }
-    });
-    (upstream, go)
-}
-
 fn asking(proxy: &Proxy) -> Client {
     let mut client = proxy.client();
     client.send(GET);
@@ -43,7 +28,7 @@ fn who_is_over_the_limit_waits_in_order_and_the_rest_are_turned_away() {
             "overload = { in_flight = 1, queued = 1, wait = \"5s\" }",
         ),
     ] {
-        let (upstream, go) = told();
+        let (upstream, go) = Upstream::told();
         let proxy = Proxy::start(server, &only(&[upstream.address()], more));
         let mut first = asking(&proxy);
         wait_for("the first request", || upstream.requests() == 1);
@@ -80,7 +65,7 @@ fn who_is_over_the_limit_waits_in_order_and_the_rest_are_turned_away() {
 
 #[test]
 fn who_leaves_the_queue_has_waited_for_his_arm() {
-    let (upstream, go) = told();
+    let (upstream, go) = Upstream::told();
     let tight = "overload = { in_flight = 1, queued = 5, wait = \"60s\" }";
     let rest = rollout(&[upstream.address()], &[upstream.address()], "");
     let rest = rest.replacen("[pools.new]", &format!("[pools.new]\n{tight}"), 1);
@@ -106,7 +91,7 @@ fn who_leaves_the_queue_has_waited_for_his_arm() {
 
 #[test]
 fn who_waits_too_long_is_turned_away_and_leaves_the_queue() {
-    let (upstream, go) = told();
+    let (upstream, go) = Upstream::told();
     let more = "overload = { in_flight = 1, queued = 5, wait = \"200ms\" }";
     let proxy = Proxy::start("", &only(&[upstream.address()], more));
     let mut first = asking(&proxy);
@@ -157,7 +142,7 @@ fn a_place_is_taken_to_the_end_of_the_answer() {
 #[test]
 fn a_canary_that_is_full_costs_learners_nothing() {
     let base = Upstream::answering(reply("base"));
-    let (new, go) = told();
+    let (new, go) = Upstream::told();
     let text = rollout(&[base.address()], &[new.address()], "").replace(
         &pool("new", &[new.address()], ""),
         &pool("new", &[new.address()], "overload = { in_flight = 1 }"),

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use super::client::{find, value};
@@ -68,6 +68,21 @@ impl Upstream {
             }
         });
         Self { address, shared }
+    }
+
+    /// Answers each request with `x` when the test says so.
+    pub(crate) fn told() -> (Self, mpsc::Sender<()>) {
+        let (go, told) = mpsc::channel();
+        let told = Mutex::new(told);
+        let upstream = Self::scripted(move |mut exchange| {
+            while exchange.request().is_some() {
+                if told.lock().expect("nobody panicked").recv().is_err() {
+                    return;
+                }
+                exchange.write(&reply("x"));
+            }
+        });
+        (upstream, go)
     }
 
     /// Answers every request with these bytes.

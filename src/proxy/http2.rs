@@ -149,7 +149,12 @@ where
                 place.told();
                 connection.as_mut().graceful_shutdown();
             }
-            Some(cut) => return Poll::Ready(Some(cut)),
+            Some(cut) => {
+                // As a last word (RFC 9113, 6.8), as far as it can be said at once.
+                connection.as_mut().graceful_shutdown();
+                drop(connection.as_mut().poll(cx));
+                return Poll::Ready(Some(cut));
+            }
             None => {}
         }
         place.listen(cx.waker());

@@ -558,6 +558,20 @@ fn idle_connections_and_heads_that_do_not_end_are_closed_in_time() {
 }
 
 #[test]
+fn who_has_to_make_room_is_told_so() {
+    let upstream = Upstream::answering(reply("x"));
+    let proxy = Proxy::start("max_connections = 1", &only(&[upstream.address()], ""));
+    let mut idle = Frames::connect(proxy.address());
+    idle.send(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&GET));
+    idle.find(&[HEADERS]).expect("an answer");
+    let answer = proxy.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    assert_eq!(answer.status, 200);
+    let goodbye = idle.find(&[GOAWAY]).expect("a goodbye");
+    assert_eq!(goodbye.payload[4..8], [0; 4], "no error");
+    while idle.next().is_some() {}
+}
+
+#[test]
 fn what_waits_for_its_client_is_nobody_else_s_slowness() {
     let both = [(); 2].map(|()| Upstream::answering(reply("x")));
     let more = "retries = { per_try = \"100ms\" }\nejection = { consecutive = 1 }";

@@ -27,7 +27,8 @@ pub(super) fn parse(text: &str) -> Option<f64> {
     let size = || {
         let unit = |(unit, bytes): &(&str, u64)| Some((digits.strip_suffix(unit)?, *bytes));
         let (number, bytes) = SIZES.iter().find_map(unit)?;
-        Some(plain(number, "")? * bytes as f64)
+        let bytes = plain(number, "")? * bytes as f64;
+        bytes.is_finite().then_some(bytes)
     };
     let span = || parse_duration(digits).ok().map(|span| span.as_secs_f64());
     let percent = || plain(digits.strip_suffix('%')?, "e-2");
@@ -85,6 +86,10 @@ mod tests {
         ] {
             assert_eq!(parse(text), None, "{text:?} was accepted");
         }
+        // A number by itself, and none in bytes.
+        let most = "9".repeat(300);
+        assert!(parse(&most).is_some());
+        assert_eq!(parse(&format!("{most}TB")), None);
     }
 
     #[test]

@@ -23,6 +23,14 @@ impl Wire {
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
+
+    /// Whether bytes, or the end, have come from the socket that nobody has read yet: TLS unwraps whole records.
+    pub fn has_unread(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => !stream.get_ref().1.wants_read(),
+        }
+    }
 }
 
 impl AsyncRead for Wire {

@@ -104,13 +104,12 @@ fn host(parts: &Parts) -> Result<&str, Fault> {
 }
 
 fn only_host(headers: &HeaderMap) -> Result<Option<&HeaderValue>, Fault> {
-    let Some(value) = headers.get(HOST) else {
-        return Ok(None);
-    };
-    if headers.get_all(HOST).iter().nth(1).is_some() {
+    let mut hosts = headers.get_all(HOST).iter();
+    let first = hosts.next();
+    if hosts.next().is_some() {
         return Err(Fault::BadRequest("two hosts"));
     }
-    Ok(Some(value))
+    Ok(first)
 }
 
 // `name`, `name:port`, `1.2.3.4:port`, `[v6]:port`. The common case is decided without a parse.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -39,6 +40,26 @@ const HEADERS_ON_STACK: usize = 100;
 const HEADERS_MAX: usize = 4096;
 /// How long a client that was refused is listened to, so that it reads the answer and not a reset.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How hyper left a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Cut(Cut),
+    /// Nothing was under way for a while.
+    Idle,
+    Ended,
+    Broken,
+}
+
+impl Left {
+    const fn cut(self) -> Option<Cut> {
+        match self {
+            Self::Cut(cut) => Some(cut),
+            Self::Idle | Self::Ended | Self::Broken => None,
+        }
+    }
+}
+
 /// Serves a client's connection to its end, as its listener is spoken to.
 pub(super) async fn serve(
     place: Place,
@@ -75,41 +96,34 @@ pub(super) async fn serve(
         Box::pin(serve_http2(place, client, io, peer)).await;
         return;
     }
-    let service = {
-        let client = Rc::clone(&client);
-        service_fn(move |request| handle(Rc::clone(&client), request, None))
-    };
-    let io = TokioIo::new(Accepted::new(stream, Arc::clone(&meter), limits));
-    let mut connection = builder(&limits).serve_connection(io, service);
-    let mut is_broken = false;
-    let cut = poll_fn(|cx| {
-        if let Some(cut) = place.cut() {
-            return Poll::Ready(Some(cut));
+    let mut io = Accepted::new(stream, Arc::clone(&meter), limits);
+    let (rest, left) = loop {
+        // Who says nothing yet, or for a while, costs no more than his socket.
+        if let Err(cut) = place.until_cut(io.readable()).await {
+            break (Bytes::new(), Left::Cut(cut));
         }
-        place.listen(cx.waker());
-        Pin::new(&mut connection).poll(cx).map(|ended| {
-            if let Err(error) = ended {
-                is_broken = true;
-                tracing::debug!(%error, %peer, "a client's connection ended");
-            }
-            None
-        })
-    })
-    .await;
+        place.awake();
+        // On the heap, which is given back while the connection rests.
+        let (back, rest, left) = Box::pin(speak(&place, &client, io, &limits, peer)).await;
+        if left != Left::Idle {
+            io = back;
+            break (rest, left);
+        }
+        worker.recorder.tally(Tally::ConnectionRested);
+        io = back.resting(&rest);
+    };
     // Only behind a 101 that was written whole are bytes the tunnel's.
     if let Some((passage, turn)) = client.take_switched()
-        && cut.is_none()
-        && !is_broken
+        && left == Left::Ended
     {
-        let parts = connection.into_parts();
-        let io = parts.io.into_inner().into_tunnel(&parts.read_buf);
+        let io = io.into_tunnel(&rest);
         // On the heap, as well.
         Box::pin(serve_tunnel(place, *passage, io)).await;
         drop(turn);
         return;
     }
+    let cut = left.cut();
     if cut.is_none() && meter.is_http2() {
-        let io = connection.into_parts().io.into_inner();
         // On the heap, so that a connection of HTTP/1 is not as large.
         Box::pin(serve_http2(place, client, io, peer)).await;
         return;
@@ -119,7 +133,6 @@ pub(super) async fn serve(
     } else {
         meter.refusal()
     };
-    let io = connection.into_parts().io.into_inner();
     let is_left_open = cut.is_none() && io.asked_upgrade();
     let mut stream = io.into_stream();
     if let Some(fault) = refusal {
@@ -141,6 +154,38 @@ pub(super) async fn serve(
         // hyper leaves this to whom it would have given the connection.
         close(&mut stream).await;
     }
+}
+
+// Lets hyper serve HTTP/1 on a connection, until it ends or has been idle for a while. What hyper had read and not used
+// comes back beside the connection.
+async fn speak(
+    place: &Place,
+    client: &Rc<Client>,
+    io: Accepted<Wire>,
+    limits: &Limits,
+    peer: SocketAddr,
+) -> (Accepted<Wire>, Bytes, Left) {
+    let service = service_fn(|request| handle(Rc::clone(client), request, None));
+    let mut connection = builder(limits).serve_connection(TokioIo::new(io), service);
+    let left = poll_fn(|cx| {
+        if let Some(cut) = place.cut() {
+            return Poll::Ready(Left::Cut(cut));
+        }
+        if place.rests() {
+            return Poll::Ready(Left::Idle);
+        }
+        place.listen(cx.waker());
+        Pin::new(&mut connection).poll(cx).map(|ended| match ended {
+            Ok(()) => Left::Ended,
+            Err(error) => {
+                tracing::debug!(%error, %peer, "a client's connection ended");
+                Left::Broken
+            }
+        })
+    })
+    .await;
+    let parts = connection.into_parts();
+    (parts.io.into_inner(), parts.read_buf, left)
 }
 
 // The handshake, which has to end as early as a first byte has to come.

@@ -11,6 +11,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::respond::{Fault, X_SERIN_ERROR};
+use super::seen::Seen;
 use crate::live::Rules;
 
 pub(super) const X_SERIN_POOL: HeaderName = HeaderName::from_static("x-serin-pool");
@@ -48,6 +49,13 @@ const HOPS: [HeaderName; 6] = [
     TE,
 ];
 
+/// Where one of them may be, and `Connection`.
+const ANY_HOP: Seen = Seen::CONNECTION
+    .and(Seen::OTHER_HOP)
+    .and(Seen::TRANSFER_ENCODING)
+    .and(Seen::UPGRADE)
+    .and(Seen::TE);
+
 /// The peer of a connection as forwarded headers name it, made once per connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -66,8 +74,11 @@ pub(super) struct Dice {
 }
 
 /// Removes what belongs to the client's connection alone. `TE: trailers` stays.
-pub(super) fn strip_request_hops(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+pub(super) fn strip_request_hops(headers: &mut HeaderMap, seen: Seen) {
+    if !seen.any(ANY_HOP) {
+        return;
+    }
+    if seen.any(Seen::CONNECTION) {
         for name in named_by(headers, &CONNECTION) {
             if name != TE {
                 headers.remove(&name);
@@ -85,9 +96,9 @@ pub(super) fn strip_request_hops(headers: &mut HeaderMap) {
 }
 
 /// Makes sure that a connection does not claim as its own what belongs to the request (RFC 9110, 7.6.1).
-pub(super) fn check_hops(headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn check_hops(headers: &HeaderMap, seen: Seen) -> Result<(), Fault> {
     let is_claimed =
-        headers.contains_key(CONNECTION) && named_by(headers, &CONNECTION).iter().any(is_protected);
+        seen.any(Seen::CONNECTION) && named_by(headers, &CONNECTION).iter().any(is_protected);
     if is_claimed {
         return Err(Fault::BadRequest(
             "connection names a header that is not its own",
@@ -98,8 +109,8 @@ pub(super) fn check_hops(headers: &HeaderMap) -> Result<(), Fault> {
 
 /// Makes sure that no trailer is announced which would be taken for what a head alone may say (RFC 9110, 6.5.1). What is
 /// not announced is not passed on.
-pub(super) fn check_trailer(headers: &HeaderMap, rules: &Rules) -> Result<(), Fault> {
-    if !headers.contains_key(TRAILER) {
+pub(super) fn check_trailer(headers: &HeaderMap, seen: Seen, rules: &Rules) -> Result<(), Fault> {
+    if !seen.any(Seen::TRAILER) {
         return Ok(());
     }
     let belongs_in_head = |name: &HeaderName| {
@@ -127,7 +138,11 @@ pub(super) fn is_ambiguous(answer: &Parts) -> bool {
 
 /// Removes what belongs to the upstream's connection alone, and what only serin may say.
 pub(super) fn strip_answer_hops(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
+    let seen = Seen::of(headers);
+    if !seen.any(ANY_HOP.and(Seen::OURS)) {
+        return;
+    }
+    if seen.any(Seen::CONNECTION) {
         for name in named_by(headers, &CONNECTION) {
             if !is_protected(&name) {
                 headers.remove(&name);
@@ -174,25 +189,26 @@ pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool
 
 /// Says who asked, by which name, over what, and gives the request its ids. After `strip_claims`.
 pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
-    forwarded_for(headers, peer);
-    if !headers.contains_key(X_FORWARDED_PROTO) {
+    let seen = Seen::of(headers);
+    forwarded_for(headers, seen, peer);
+    if !seen.any(Seen::FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
     }
     let host = headers.get(HOST).cloned();
     if let Some(host) = &host
-        && !headers.contains_key(X_FORWARDED_HOST)
+        && !seen.any(Seen::FORWARDED_HOST)
     {
         headers.insert(X_FORWARDED_HOST, host.clone());
     }
-    if headers.contains_key(FORWARDED) {
+    if seen.any(Seen::FORWARDED) {
         forwarded(headers, peer, host.as_ref());
     }
-    ids(headers, dice);
+    ids(headers, seen, dice);
 }
 
 // What a trusted peer said is extended; what any other said is gone by now.
-fn forwarded_for(headers: &mut HeaderMap, peer: &Peer) {
-    if !headers.contains_key(X_FORWARDED_FOR) {
+fn forwarded_for(headers: &mut HeaderMap, seen: Seen, peer: &Peer) {
+    if !seen.any(Seen::FORWARDED_FOR) {
         headers.insert(X_FORWARDED_FOR, peer.address.clone());
         return;
     }
@@ -230,17 +246,17 @@ fn join(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderVal
 }
 
 // The request id and the trace id are the same random number, and lie in one allocation.
-fn ids(headers: &mut HeaderMap, dice: Dice) {
-    let known_trace = headers.get_all(TRACEPARENT).iter().count() == 1
+fn ids(headers: &mut HeaderMap, seen: Seen, dice: Dice) {
+    let known_trace = seen.any(Seen::TRACEPARENT)
+        && headers.get_all(TRACEPARENT).iter().count() == 1
         && headers.get(TRACEPARENT).is_some_and(is_traceparent);
-    if known_trace && headers.contains_key(X_REQUEST_ID) {
+    let known_id = seen.any(Seen::REQUEST_ID);
+    if known_trace && known_id {
         return;
     }
     // https://www.w3.org/TR/trace-context/: version 00, trace id, parent id, flags 00 (not sampled).
     let text = traceparent(dice);
-    if !headers.contains_key(X_REQUEST_ID)
-        && let Ok(id) = HeaderValue::from_maybe_shared(text.slice(3..35))
-    {
+    if !known_id && let Ok(id) = HeaderValue::from_maybe_shared(text.slice(3..35)) {
         headers.insert(X_REQUEST_ID, id);
     }
     if !known_trace && let Ok(trace) = HeaderValue::from_maybe_shared(text) {
@@ -423,8 +439,9 @@ mod tests {
     fn hop_by_hop_headers_stay_behind() {
         let check = |before: &str, after: &str| {
             let mut headers = parse(before);
-            check_hops(&headers).expect(before);
-            strip_request_hops(&mut headers);
+            let seen = Seen::of(&headers);
+            check_hops(&headers, seen).expect(before);
+            strip_request_hops(&mut headers, seen);
             assert_eq!(print(&headers), after, "{before}");
         };
         check("a: 1 | connection: close", "a: 1");
@@ -454,7 +471,7 @@ mod tests {
             "cookie",
         ] {
             let headers = parse(&format!("connection: close, {name}"));
-            assert!(check_hops(&headers).is_err(), "{name}");
+            assert!(check_hops(&headers, Seen::of(&headers)).is_err(), "{name}");
         }
         let mut headers = parse(
             "connection: content-length, a | content-length: 3 | a: 1 | keep-alive: x | x-serin-error: y",
@@ -469,7 +486,7 @@ mod tests {
         let check = |trailer: &str, expected: bool| {
             let headers = parse(&format!("trailer: x-sum, {trailer}"));
             assert_eq!(
-                check_trailer(&headers, &rules).is_ok(),
+                check_trailer(&headers, Seen::of(&headers), &rules).is_ok(),
                 expected,
                 "{trailer}"
             );
@@ -554,7 +571,8 @@ mod tests {
         let good = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let check = |before: &str, after: &str| {
             let mut headers = parse(before);
-            ids(&mut headers, DICE);
+            let seen = Seen::of(&headers);
+            ids(&mut headers, seen, DICE);
             assert_eq!(print(&headers), after, "{before}");
         };
         check("", &made);

@@ -152,6 +152,8 @@ where
             Some(cut) => {
                 // As a last word (RFC 9113, 6.8), as far as it can be said at once.
                 connection.as_mut().graceful_shutdown();
+                // The first gathers it, the second writes it.
+                drop(connection.as_mut().poll(cx));
                 drop(connection.as_mut().poll(cx));
                 return Poll::Ready(Some(cut));
             }

@@ -2,8 +2,10 @@
 //!
 //! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2 and its frames, a client that does not
 //! read. What the guard refuses never reaches hyper, and an answer that hyper would make by itself never leaves; the
-//! connection's task writes ours instead. Closes nothing: `connection` does, by what is noted here.
+//! connection's task writes ours instead. Closes nothing: `connection` does, by what is noted here. What HTTP/2 writes is
+//! gathered in a `batch`.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,11 +13,13 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::batch::Batch;
 use super::frames::{Ending, Frames, PREFACE};
 use super::guard::{Guard, Refused};
 use super::meter::{Meter, Phase};
 use super::passage::ClientSide;
 use crate::config::Limits;
+use crate::wire::Wire;
 
 /// A client's connection below hyper. `S` is the transport.
 #[derive(Debug)]
@@ -42,9 +46,16 @@ enum Protocol {
     /// Nothing was read, or only what both protocols can begin with.
     Unknown,
     Http1,
-    Http2(Frames),
+    Http2(Box<Http2>),
     /// Neither any more: bytes, as they are.
     Tunnel,
+}
+
+/// What is known of HTTP/2's frames, and what of them is not written yet.
+#[derive(Debug)]
+struct Http2 {
+    frames: Frames,
+    batch: Batch,
 }
 
 /// Most that is kept of what a client says before it was told whether it may change the protocol.
@@ -80,7 +91,10 @@ impl<S> Accepted<S> {
         self.meter.enter(Phase::Idle);
         // The preface is to come, whole.
         self.meter.note_partial(true);
-        self.protocol = Protocol::Http2(Frames::new(self.meter.clock().now()));
+        self.protocol = Protocol::Http2(Box::new(Http2 {
+            frames: Frames::new(self.meter.clock().now()),
+            batch: Batch::default(),
+        }));
         self
     }
 
@@ -93,6 +107,13 @@ impl<S> Accepted<S> {
         self.held = Vec::new();
         self.ready = 0;
         self.refused = None;
+        self
+    }
+
+    /// The same connection, as hyper leaves it between two requests: `rest` was handed over and not used.
+    pub(super) fn resting(mut self, rest: &[u8]) -> Self {
+        self.held.splice(..0, rest.iter().copied());
+        self.ready += rest.len();
         self
     }
 
@@ -109,11 +130,8 @@ impl<S> Accepted<S> {
         }
     }
 
-    fn note_written(&mut self, polled: &Poll<io::Result<usize>>) {
+    fn note_written<T>(&mut self, polled: &Poll<io::Result<T>>) {
         self.meter.note_written(polled);
-        if let (Protocol::Http2(frames), Poll::Ready(Ok(len))) = (&mut self.protocol, polled) {
-            frames.wrote(*len);
-        }
     }
 
     // Gives what was read early.
@@ -177,6 +195,18 @@ impl<S> Accepted<S> {
     fn is_answered(&self) -> bool {
         let is_served = matches!(self.meter.phase(), Phase::Busy | Phase::Finishing);
         !is_served && self.guard.heads() == self.meter.begun()
+    }
+}
+
+impl Accepted<Wire> {
+    /// Waits until there is something to read, be it the end; nothing is read.
+    pub(super) async fn readable(&self) {
+        if self.ready > 0 || !self.held.is_empty() || self.stream.has_unread() {
+            return;
+        }
+        let tcp = self.stream.tcp();
+        // What is wrong with a socket is told where it is read.
+        _ = poll_fn(|cx| tcp.poll_read_ready(cx)).await.is_ok();
     }
 }
 
@@ -289,8 +319,38 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Accepted<S> {
+    // Writes what HTTP/2 has gathered.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Protocol::Http2(http2) = &mut self.protocol else {
+            return Poll::Ready(Ok(()));
+        };
+        let polled = http2.batch.poll_write(cx, &mut self.stream);
+        self.note_written(&polled);
+        polled
+    }
+
+    // Of HTTP/2: gathers these, or says that they have to be written, with all that came before.
+    fn poll_gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<Option<usize>>> {
+        let Protocol::Http2(http2) = &mut self.protocol else {
+            return Poll::Ready(Ok(None));
+        };
+        let Some(len) = http2.batch.gather(bufs) else {
+            ready!(self.poll_batch(cx))?;
+            return Poll::Ready(Ok(None));
+        };
+        http2.frames.wrote(len);
+        Poll::Ready(Ok(Some(len)))
+    }
+
     // Where something is half written, the client would not understand it, and just sees the end.
     fn say_goodbye(&mut self, cx: &mut Context<'_>, frame: &[u8]) {
+        if let Poll::Ready(Err(error)) = self.poll_batch(cx) {
+            tracing::debug!(%error, "a client was gone before it was told why");
+        }
         if self.meter.write_blocked().is_none()
             && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream)
                 .poll_write(cx, frame)
@@ -324,17 +384,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<S> {
             Protocol::Tunnel => return me.poll_bytes(cx, buf),
             Protocol::Http2(_) | Protocol::Unknown => {}
         }
-        if let Protocol::Http2(frames) = &mut me.protocol
-            && frames.gives_way()
+        if let Protocol::Http2(http2) = &mut me.protocol
+            && http2.frames.gives_way()
         {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(me.poll_bytes(cx, buf))?;
-        let Protocol::Http2(frames) = &mut me.protocol else {
+        let Protocol::Http2(http2) = &mut me.protocol else {
             return Poll::Ready(Ok(()));
         };
+        let frames = &mut http2.frames;
         let bytes = buf.filled().get(before..).unwrap_or_default();
         let read = frames.read(bytes, me.meter.clock().now());
         me.meter.note_partial(frames.is_partial());
@@ -358,14 +419,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientSide for Accepted<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.note_write(buf)?;
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note_written(&polled);
-        polled
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -374,8 +432,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.note_write(bufs.first().map_or(&[], |first| first))?;
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        if let Some(gathered) = ready!(self.poll_gather(cx, bufs))? {
+            return Poll::Ready(Ok(gathered));
+        }
+        let polled = match bufs {
+            [only] => Pin::new(&mut self.stream).poll_write(cx, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
+        };
         self.note_written(&polled);
+        if let (Protocol::Http2(http2), Poll::Ready(Ok(len))) = (&mut self.protocol, &polled) {
+            http2.frames.wrote(*len);
+        }
         polled
     }
 
@@ -397,6 +464,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
                 waker.wake();
             }
         }
+        if let Protocol::Http2(http2) = &mut self.protocol {
+            if http2.batch.waits(cx) {
+                return Poll::Pending;
+            }
+            ready!(self.poll_batch(cx))?;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
@@ -406,6 +479,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         if is_changing || self.meter.refusal().is_some() {
             return Poll::Ready(Ok(()));
         }
+        ready!(self.poll_batch(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -212,7 +212,7 @@ impl Meter {
         }
     }
 
-    pub(super) fn note_written(&self, polled: &Poll<io::Result<usize>>) {
+    pub(super) fn note_written<T>(&self, polled: &Poll<io::Result<T>>) {
         if polled.is_pending() {
             self.write_blocked.begin(&self.clock);
         } else {

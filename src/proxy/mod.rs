@@ -11,6 +11,7 @@
 //! the control path.
 
 mod answer;
+mod batch;
 mod body;
 mod check;
 mod choose;
@@ -41,6 +42,7 @@ mod passage;
 mod refusal;
 mod registry;
 mod respond;
+mod seen;
 mod service;
 mod stay;
 mod translate;

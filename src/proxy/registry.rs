@@ -26,6 +26,9 @@ const EVICT_BATCH: usize = 64;
 /// Connections that are looked over at once: among thousands, a look at all of them would keep requests waiting.
 const LOOKED_OVER: usize = 128;
 
+/// A connection of HTTP/1 that was idle for so long keeps what a request needs no longer.
+const RESTS_AFTER: Duration = Duration::from_secs(1);
+
 /// The connections of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -40,6 +43,8 @@ pub(super) struct Slot {
     meter: Arc<Meter>,
     waker: RefCell<Option<Waker>>,
     cut: Cell<Option<Cut>>,
+    /// It is idle for long: told to let go of what only a request needs, until it has one again.
+    rests: Cell<bool>,
     /// Where the client speaks HTTP/2.
     streams: RefCell<Option<Rc<Streams>>>,
     /// Coarse milliseconds at which an HTTP/2 client was told to send no more requests.
@@ -59,6 +64,17 @@ pub(super) enum Cut {
     Reset,
 }
 
+/// What a look at some connections found.
+#[derive(Default)]
+pub(super) struct Look {
+    /// Their time is up.
+    pub(super) over: Vec<Rc<Slot>>,
+    /// They may rest.
+    pub(super) idle: Vec<Rc<Slot>>,
+    /// Where to look on.
+    pub(super) next: Option<usize>,
+}
+
 /// A connection's place in the registry, for as long as it lives.
 pub(super) struct Place {
     worker: Rc<Worker>,
@@ -73,16 +89,15 @@ impl Registry {
         self.slots.borrow().len()
     }
 
-    /// Looks over some connections from a place on: those whose time is up, and the next place, if there is one. `draining`:
-    /// since when the worker leaves.
+    /// Looks over some connections from a place on. `draining`: since when the worker leaves.
     pub(super) fn sweep(
         &self,
         from: usize,
         timeouts: &ServerTimeouts,
         draining: Option<Duration>,
         worker: &Worker,
-    ) -> (Vec<Rc<Slot>>, Option<usize>) {
-        let mut over = Vec::new();
+    ) -> Look {
+        let mut look = Look::default();
         let slots = self.slots.borrow();
         let upto = (from + LOOKED_OVER).min(slots.capacity());
         for slot in (from..upto).filter_map(|key| slots.get(key)) {
@@ -90,10 +105,13 @@ impl Registry {
                 streams.sweep(timeouts.write_idle, worker);
             }
             if slot.due(timeouts, draining).is_some() {
-                over.push(Rc::clone(slot));
+                look.over.push(Rc::clone(slot));
+            } else if slot.may_rest() {
+                look.idle.push(Rc::clone(slot));
             }
         }
-        (over, (upto < slots.capacity()).then_some(upto))
+        look.next = (upto < slots.capacity()).then_some(upto);
+        look
     }
 
     /// Ends every connection.
@@ -195,6 +213,22 @@ impl Slot {
         }
     }
 
+    /// Tells it to rest, if it is still idle.
+    pub(super) fn rest(&self) {
+        if self.may_rest() {
+            self.rests.set(true);
+            self.wake();
+        }
+    }
+
+    fn may_rest(&self) -> bool {
+        let is_http1 = self.streams.borrow().is_none();
+        is_http1
+            && !self.rests.get()
+            && self.is_idle()
+            && is_over(self.meter.phase_age(), RESTS_AFTER)
+    }
+
     fn due(&self, timeouts: &ServerTimeouts, draining: Option<Duration>) -> Option<Cut> {
         if self.streams.borrow().is_some() {
             return judge_http2(&self.state(), timeouts, draining);
@@ -212,9 +246,13 @@ impl Slot {
     fn end(&self, cut: Cut) {
         if self.cut.get().is_none_or(|cut| cut == Cut::GoAway) {
             self.cut.set(Some(cut));
-            if let Some(waker) = &*self.waker.borrow() {
-                waker.wake_by_ref();
-            }
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
         }
     }
 
@@ -243,6 +281,7 @@ impl Place {
             meter,
             waker: RefCell::default(),
             cut: Cell::default(),
+            rests: Cell::default(),
             streams: RefCell::default(),
             told: Cell::default(),
         });
@@ -279,6 +318,16 @@ impl Place {
     pub(super) fn told(&self) {
         self.slot.told.set(Some(self.slot.meter.clock().now()));
         self.slot.cut.set(None);
+    }
+
+    /// Whether the connection is to rest: it was told to, and nothing has come since.
+    pub(super) fn rests(&self) -> bool {
+        self.slot.rests.get() && self.slot.is_idle()
+    }
+
+    /// It has something to do again.
+    pub(super) fn awake(&self) {
+        self.slot.rests.set(false);
     }
 
     /// Wakes this task when the connection is to end.

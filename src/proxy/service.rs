@@ -30,6 +30,7 @@ use super::order::Order;
 use super::outcome::{Ledger, OwnArm};
 use super::passage::Passage;
 use super::respond::{self, Fault};
+use super::seen::Seen;
 use super::translate;
 use super::transport::Secured;
 use super::upgrade::Asked;
@@ -156,6 +157,7 @@ async fn serve(
         asked = Asked::by_connect(&mut parts, rand::random())?;
         translate::canonical(&mut parts)?;
     }
+    let seen = Seen::of(&parts.headers);
     let host = check::head(&parts, &rules.limits)?;
     let is_misdirected = |secured: &Secured| !secured.is_for(host);
     if client.secured.as_ref().is_some_and(is_misdirected) {
@@ -167,7 +169,7 @@ async fn serve(
     let is_trusted = rules.trusts(client.ip);
     let address = client.address(rules, is_trusted, &parts.headers);
 
-    let is_call = grpc::is_call(&parts.headers);
+    let is_call = seen.any(Seen::CONTENT_TYPE) && grpc::is_call(&parts.headers);
     let limits = UploadLimits {
         bytes: rules.limits.body_bytes,
         idle: if !body.is_end_stream() && headers::is_stream(&parts.headers) {
@@ -176,7 +178,7 @@ async fn serve(
             rules.timeouts.body_idle
         },
     };
-    if !is_http2 {
+    if !is_http2 && seen.any(Seen::UPGRADE) {
         asked = Asked::by_upgrade(&parts, !body.is_end_stream())?;
     }
     declared_length(&body, limits.bytes)?;
@@ -186,13 +188,13 @@ async fn serve(
     } else {
         body
     };
-    let is_chunked = parts.headers.contains_key(TRANSFER_ENCODING)
-        || is_http2 && !parts.headers.contains_key(CONTENT_LENGTH);
-    headers::check_hops(&parts.headers)?;
-    headers::check_trailer(&parts.headers, rules)?;
+    let is_chunked =
+        seen.any(Seen::TRANSFER_ENCODING) || is_http2 && !seen.any(Seen::CONTENT_LENGTH);
+    headers::check_hops(&parts.headers, seen)?;
+    headers::check_trailer(&parts.headers, seen, rules)?;
     // Nothing is counted of what is refused above.
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
-    headers::strip_request_hops(&mut parts.headers);
+    headers::strip_request_hops(&mut parts.headers, seen);
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
     let is_idempotent = matched.idempotent || is_idempotent(&parts);

@@ -40,7 +40,7 @@ const SWEEP: Duration = Duration::from_millis(100);
 /// Connections that begin or end before the others have their turn: a crowd that comes or goes at once keeps nobody waiting.
 const TURN: usize = 2;
 /// Tasks that run before the kernel is asked what else has come: among a crowd's, that is how long a learner waits unseen.
-const TASKS_PER_POLL: u32 = 8;
+const TASKS_PER_POLL: u32 = 16;
 /// How long accepting pauses when files or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -215,15 +215,19 @@ async fn sweep(worker: Rc<Worker>) {
         let mut turn = Turn::default();
         let mut place = Some(0);
         while let Some(from) = place {
-            let (over, next) = worker.registry.sweep(from, timeouts, draining, &worker);
-            for slot in over {
+            let look = worker.registry.sweep(from, timeouts, draining, &worker);
+            for slot in look.over {
                 slot.end_if_due(timeouts, draining);
                 turn.pass().await;
             }
-            if next.is_some() {
+            for slot in look.idle {
+                slot.rest();
+                turn.pass().await;
+            }
+            if look.next.is_some() {
                 tokio::task::yield_now().await;
             }
-            place = next;
+            place = look.next;
         }
         worker.stays.sweep(&table, &worker.recorder);
         worker.connections.sweep(now);

@@ -10,7 +10,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 13] = [
+const TALLIES: [(Tally, &str, &str); 14] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -25,6 +25,11 @@ const TALLIES: [(Tally, &str, &str); 13] = [
         Tally::ConnectionEvicted,
         "serin_connections_evicted_total",
         "Idle connections closed because max_connections was reached.",
+    ),
+    (
+        Tally::ConnectionRested,
+        "serin_connections_rested_total",
+        "Times that an idle connection of HTTP/1 gave back what only a request needs.",
     ),
     (
         Tally::AcceptPaused,

@@ -109,6 +109,8 @@ pub enum Tally {
     AcceptPaused,
     /// An idle connection was closed because `max_connections` was reached.
     ConnectionEvicted,
+    /// An idle connection of HTTP/1 gave back what only a request needs.
+    ConnectionRested,
     /// A reused upstream connection was found closed before the first byte of the answer.
     StaleConnection,
     /// A 1xx other than 101 from upstream that could not be passed on.
@@ -277,7 +279,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 17;
+    const COUNT: usize = 18;
 
     const fn index(self) -> usize {
         match self {
@@ -298,6 +300,7 @@ impl Tally {
             Self::ProxyHeaderMalformed => 14,
             Self::ProxyHeaderIncomplete => 15,
             Self::ProxyHeaderLate => 16,
+            Self::ConnectionRested => 17,
         }
     }
 }

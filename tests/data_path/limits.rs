@@ -333,6 +333,38 @@ fn the_oldest_idle_connection_makes_room() {
 }
 
 #[test]
+fn who_is_idle_for_a_while_is_heard_again_in_whatever_pieces_he_asks() {
+    let upstream = Upstream::answering(reply("x"));
+    let proxy = Proxy::start("", &only(&[upstream.address()], ""));
+    let rested = || proxy.metric("serin_connections_rested_total", &[]);
+    let request = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut client = proxy.client();
+    let two = request.repeat(2);
+    // At once, piece by piece, and two in one.
+    for (turn, pieces) in [
+        &[request][..],
+        &["G", "ET / HTTP/1.1\r\nho", "st: a\r\n\r\n"],
+        &[&two],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for piece in pieces {
+            client.send(piece);
+        }
+        for _ in 0..pieces.concat().matches("GET").count() {
+            assert_eq!(client.answer().status, 200, "{pieces:?}");
+        }
+        wait_for("it to rest", || rested() == turn as u64 + 1);
+    }
+    // The end is heard, too.
+    client.leave();
+    wait_for("it to be gone", || {
+        proxy.metric("serin_connections_closed_total", &[]) == 1
+    });
+}
+
+#[test]
 fn room_is_made_by_who_becomes_idle_later() {
     let (upstream, go) = Upstream::told();
     let proxy = Proxy::start("max_connections = 1", &only(&[upstream.address()], ""));

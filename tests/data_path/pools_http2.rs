@@ -388,10 +388,12 @@ fn an_answer_that_is_stopped_in_the_middle_is_never_taken_for_the_whole() {
         });
         let mut client = proxy.client();
         client.send(GET);
-        assert!(client.head().starts_with("http/1.1 200"));
-        if !is_whole {
-            let rest = String::from_utf8(client.rest()).expect("text");
-            assert!(!rest.ends_with("0\r\n\r\n"), "{rest:?}");
+        if is_whole {
+            assert!(client.head().starts_with("http/1.1 200"));
+        } else {
+            // Where the reset is heard before the head was written, not even that is.
+            let said = String::from_utf8(client.rest()).expect("text");
+            assert!(!said.ends_with("0\r\n\r\n"), "{said:?}");
         }
         let outcome = if is_whole { "ok" } else { "failed" };
         wait_for("both to be counted", || {

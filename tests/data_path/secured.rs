@@ -1,7 +1,8 @@
 //! TLS towards learners: versions, names, certificates of clients, and certificates that change.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rustls::version::{TLS12, TLS13};
@@ -49,6 +50,43 @@ fn plain() -> (Ca, Upstream, Proxy) {
     let upstream = Upstream::answering(reply("x"));
     let proxy = start(&ca.keys("a", ""), "", &upstream);
     (ca, upstream, proxy)
+}
+
+#[test]
+fn a_request_that_comes_with_the_last_words_of_the_handshake_is_heard() {
+    let (ca, _upstream, proxy) = plain();
+    let stream = TcpStream::connect(proxy.address()).expect("it listens");
+    let mut stream = ca.secure_blocking(stream, "a.example", &["http/1.1"]);
+    // Said before the hands are shaken, it leaves in one piece with their end.
+    let request = b"GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n";
+    stream
+        .conn
+        .writer()
+        .write_all(request)
+        .expect("there is room");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
+fn a_connection_that_rests_goes_on_over_tls() {
+    let (ca, _upstream, proxy) = plain();
+    let stream = TcpStream::connect(proxy.address()).expect("it listens");
+    let mut stream = ca.secure_blocking(stream, "a.example", &["http/1.1"]);
+    for turn in 1..=2 {
+        let request = b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n";
+        stream.write_all(request).expect("it listens");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\nx") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("an answer");
+            answer.extend(byte);
+        }
+        wait_for("it to rest", || {
+            proxy.metric("serin_connections_rested_total", &[]) == turn
+        });
+    }
 }
 
 #[test]

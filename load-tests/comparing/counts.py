@@ -1,0 +1,95 @@
+"""Instructions, allocations and system calls per request, and whether they are within their budget. See load-tests/counts."""
+
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+import machine
+import programs
+
+# Twice as many requests cost twice as much; what a process costs by itself falls out of the difference.
+FEW, MANY = 1_000, 3_000
+ALLOCATING = re.compile(r"_rjem_(malloc|mallocx|calloc|rallocx|realloc)$")
+# Above what was measured (docs/PERFORMANCE.md) by what a compiler's next version may change: 10 %.
+BUDGET = {
+    "HTTP/1.1": {"instructions": 0, "allocations": 0, "system calls": 0},
+    "HTTP/2": {"instructions": 0, "allocations": 0, "system calls": 0},
+}
+SHAPES = {"HTTP/1.1": ["--h1", "-c8"], "HTTP/2": ["-c2", "-m4"]}
+
+
+def main():
+    over = []
+    print("| per request | " + " | ".join(BUDGET["HTTP/1.1"]) + " |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        place = programs.Place(pathlib.Path(folder))
+        upstream = programs.Upstream(place, False)
+        try:
+            for shape, words in SHAPES.items():
+                found = measured(place, upstream, words)
+                said = [f"{found[what]:,.1f} (at most {most:,})" for what, most in BUDGET[shape].items()]
+                print(f"| {shape} | " + " | ".join(said) + " |", flush=True)
+                over += [f"{shape}: {what}" for what, most in BUDGET[shape].items() if found[what] > most]
+        finally:
+            upstream.stop()
+    for what in over:
+        print(f"over its budget: {what}", file=sys.stderr)
+    return 1 if over else 0
+
+
+def measured(place, upstream, words):
+    few, many = (counted(place, upstream, words, requests) for requests in (FEW, MANY))
+    per_request = [(more - less) / (MANY - FEW) for less, more in zip(few, many)]
+    return {"instructions": per_request[0], "allocations": per_request[1], "system calls": calls(place, upstream, words)}
+
+
+def counted(place, upstream, words, requests):
+    """Instructions and allocations of a worker that served so many requests."""
+    profile = place.folder / f"profile-{requests}"
+    wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes"]
+    program = begin(place, upstream, wrapper)
+    try:
+        drive(program.port, words, requests)
+    finally:
+        program.stop()
+    threads = [of_thread(path.read_text()) for path in place.folder.glob(f"profile-{requests}-*")]
+    return max(threads)
+
+
+def of_thread(text):
+    total = int(re.search(r"^(?:totals|summary): (\d+)", text, re.M).group(1))
+    names = dict(re.findall(r"^c?fn=\((\d+)\) (.+)$", text, re.M))
+    called = re.findall(r"^cfn=\((\d+)\).*\ncalls=(\d+)", text, re.M)
+    return total, sum(int(count) for name, count in called if ALLOCATING.search(names.get(name, "")))
+
+
+def calls(place, upstream, words):
+    program = begin(place, upstream, [])
+    try:
+        drive(program.port, words, FEW)
+        worker = next(path.parent.name for path in pathlib.Path(f"/proc/{program.pid}/task").glob("*/comm")
+                      if path.read_text().strip() == "worker-0")
+        counting = machine.Calls([worker], follow=False)
+        drive(program.port, words, MANY)
+        return sum(counting.end().values()) / MANY
+    finally:
+        program.stop()
+
+
+def begin(place, upstream, wrapper):
+    port = programs.free_port()
+    command = programs.serin(place, port, upstream.port, 1, False, False)
+    return programs.Running([*wrapper, *command], "0", port, place.folder / "serin.log")
+
+
+def drive(port, words, requests):
+    done = subprocess.run(["h2load", *words, f"-n{requests}", "-H", "x-learner-id: anna", f"http://{programs.HOST}:{port}/"],
+                          capture_output=True, text=True, timeout=120, check=True)
+    if f"{requests} succeeded" not in done.stdout:
+        raise SystemExit(done.stdout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

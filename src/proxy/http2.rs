@@ -139,7 +139,10 @@ where
     let streams = place.streams();
     let service = {
         let streams = Rc::clone(&streams);
-        service_fn(move |request| handle(Rc::clone(&client), request, Some(streams.open())))
+        // On the heap: hyper and the runtime move a stream's future some eight times, and this one has several KiB.
+        service_fn(move |request| {
+            Box::pin(handle(Rc::clone(&client), request, Some(streams.open())))
+        })
     };
     let connection = builder(limits, Rc::clone(&streams)).serve_connection(io, service);
     let mut connection = pin!(connection);

@@ -1,7 +1,7 @@
 //! Clients that misbehave, by the hundred: each meets its limit, others are served meanwhile, and nothing is left over.
 //!
-//! In a test run few of each; `load-tests/abuse` asks for more by SERIN_ABUSE_CLIENTS and SERIN_ABUSE_SECONDS, and prints
-//! what a well-behaved client waited, and the process's memory and open files.
+//! In a test run few of each; `load-tests/abuse` asks for more by SERIN_ABUSE_CLIENTS and SERIN_ABUSE_SECONDS, has the well-behaved
+//! client's analyzer answer in SERIN_ABUSE_LATENCY, and prints what that client waited, and the process's memory and open files.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -298,7 +298,9 @@ fn start() -> (Serin, SocketAddr, [Analyzer; 2]) {
     let place = Place::new();
     let secured = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let folder = place.folder.path();
-    let analyzers = ["base", "well"].map(|pool| Analyzer::start_with(folder, pool, "0ms", &[]));
+    let latency = std::env::var("SERIN_ABUSE_LATENCY").unwrap_or_else(|_| "0ms".to_owned());
+    let analyzers = [("base", "0ms"), ("well", latency.as_str())]
+        .map(|(pool, latency)| Analyzer::start_with(folder, pool, latency, &[]));
     let (cert, key) = (folder.join("a.pem"), folder.join("a.key"));
     let made = Command::new("openssl")
         .args([

@@ -8,6 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
+/// Pieces that are no longer than this together are copied into one: the kernel takes one piece for less than a list of them.
+const SMALL: usize = 2048;
+
 /// A connection as bytes in the clear.
 #[derive(Debug)]
 pub enum Wire {
@@ -64,7 +67,16 @@ impl AsyncWrite for Wire {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => match bufs {
+                [only] => Pin::new(stream).poll_write(cx, only),
+                _ => {
+                    let mut space = [0; SMALL];
+                    match joined(bufs, &mut space) {
+                        Some(bytes) => Pin::new(stream).poll_write(cx, bytes),
+                        None => Pin::new(stream).poll_write_vectored(cx, bufs),
+                    }
+                }
+            },
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -88,5 +100,37 @@ impl AsyncWrite for Wire {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+// All pieces in one, if there is room for them.
+fn joined<'a>(pieces: &[io::IoSlice<'_>], space: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut len = 0;
+    for piece in pieces {
+        space
+            .get_mut(len..len + piece.len())?
+            .copy_from_slice(piece);
+        len += piece.len();
+    }
+    space.get(..len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_joined_in_order_where_there_is_room() {
+        let mut space = [0; 6];
+        let pieces = |texts: &[&'static str]| -> Vec<io::IoSlice<'static>> {
+            let each = texts.iter();
+            each.map(|text| io::IoSlice::new(text.as_bytes())).collect()
+        };
+        assert_eq!(
+            joined(&pieces(&["ab", "", "cdef"]), &mut space),
+            Some(&b"abcdef"[..])
+        );
+        assert_eq!(joined(&pieces(&["abc", "defg"]), &mut space), None);
+        assert_eq!(joined(&[], &mut space), Some(&b""[..]));
     }
 }

@@ -435,10 +435,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         if let Some(gathered) = ready!(self.poll_gather(cx, bufs))? {
             return Poll::Ready(Ok(gathered));
         }
-        let polled = match bufs {
-            [only] => Pin::new(&mut self.stream).poll_write(cx, only),
-            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, bufs),
-        };
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note_written(&polled);
         if let (Protocol::Http2(http2), Poll::Ready(Ok(len))) = (&mut self.protocol, &polled) {
             http2.frames.wrote(*len);

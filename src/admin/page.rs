@@ -44,7 +44,6 @@ fn serve(file: &'static File, headers: &HeaderMap) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (CROSS_ORIGIN_OPENER, "same-origin"),
         (CROSS_ORIGIN_RESOURCE, "same-origin"),
         (CACHE_CONTROL, "no-cache"),
     ];
@@ -61,7 +60,6 @@ fn serve(file: &'static File, headers: &HeaderMap) -> Response {
     }
 }
 
-const CROSS_ORIGIN_OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const CROSS_ORIGIN_RESOURCE: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 fn hex(bytes: &[u8]) -> String {

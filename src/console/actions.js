@@ -66,14 +66,17 @@ function permitted(who, name, at) {
   return who.operate;
 }
 
+const needed = (name, at) => (name === "approve" ? `approve:${at.role}` : name === "reject" ? "approve:<role>" : "operate");
+
 /** What views need to offer actions. `done` is called when one was carried out. */
 export function actor(state, done) {
   const button = (name, at) => {
     const { label, tone } = ACTIONS[name];
     const words = name === "approve" ? `${label} for ${at.role}` : label;
     const about = at.segment ?? at.endpoint;
+    const may = permitted(state.who, name, at);
     return h("button", {
-      key: `${name} ${at.role ?? about ?? ""}`, type: "button", class: tone ?? null, disabled: !permitted(state.who, name, at),
+      key: `${name} ${at.role ?? about ?? ""}`, type: "button", class: tone ?? null, disabled: !may, title: may ? null : `needs the role ${needed(name, at)}`,
       "aria-label": about ? `${words}: ${about}` : null, "data-action": name, onclick: () => open(state, name, at, done),
     }, words);
   };

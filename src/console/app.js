@@ -7,7 +7,7 @@ import { charts } from "./charts.js";
 import { draw, h } from "./dom.js";
 import { events } from "./events.js";
 import { evidence } from "./evidence.js";
-import { follow, nothingYet } from "./feed.js";
+import { follow, isLost, nothingYet } from "./feed.js";
 import { conditions } from "./judged.js";
 import { headline, now } from "./now.js";
 import { outside } from "./outside.js";
@@ -16,8 +16,6 @@ import { pools } from "./pools.js";
 import { segments } from "./segments.js";
 import { moment, plain, plural, span } from "./words.js";
 
-/** Older figures than this are called old. */
-const OLD_MS = 5000;
 /** How long it is said that the connection came back. */
 const BACK_MS = 30_000;
 
@@ -57,7 +55,7 @@ function render() {
   draw(document.getElementById("page"), page());
   if (state.status) {
     document.title = `${state.status.rollout}: ${plain(state.status.phase)} · serin`;
-    say(`${state.link.stream === "lost" ? "Connection lost. " : ""}${headlineWithoutClock(state.status)}`);
+    say(`${isLost(state.link) ? "Connection lost. " : ""}${headlineWithoutClock(state.status)}`);
   }
 }
 
@@ -88,7 +86,7 @@ function link() {
   const { stream, since, heard, back, why } = state.link;
   const age = heard === null ? null : Date.now() - heard;
   if (state.locked) return h("span", { class: "chip plain" }, "locked");
-  if (stream === "lost" || (age !== null && age > OLD_MS)) {
+  if (isLost(state.link)) {
     return [h("span", { class: "chip bad" }, "connection lost"),
       ` since ${moment(new Date(stream === "lost" ? since : heard).toISOString())}; the figures are ${age === null ? "missing" : `${span(age)} old`}. Trying again.`,
       why && h("span", { class: "quiet" }, ` (${why})`)];
@@ -161,7 +159,7 @@ function lock() {
 
 function forget() {
   useToken("");
-  Object.assign(state, nothingYet(), { locked: true });
+  feed.leave();
   redraw();
 }
 

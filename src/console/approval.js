@@ -27,6 +27,7 @@ export function approval(state, act) {
 
 /** The step that is asked for. */
 export function step(status) {
+  if (status.phase === "scheduled") return `begin stage ${status.plan.stages[0].name} (${status.plan.stages[0].weight}) before its time`;
   const next = status.plan.stages[status.stage_index + 1];
   if (!next) return `complete the rollout at ${percent(status.weight)}`;
   return `from ${status.stage} (${percent(status.weight)}) to ${next.name} (${percent(plannedShare(next.weight))})`;

@@ -1,8 +1,8 @@
 // The history, the latest first: each event as a sentence, with the figures it rests on behind it.
 
 import { h } from "./dom.js";
-import { confidence, grounded } from "./judged.js";
-import { capital, moment, percent, plural, span } from "./words.js";
+import { confidence, grounded, sentence } from "./judged.js";
+import { moment, percent, plural, span } from "./words.js";
 
 const QUIET = ["stage_began", "checkpoint", "hook_started", "hook_ended", "reminded", "level_began", "day_began"];
 const ALARMS = ["interval_failed", "held", "rolled_back", "not_recovered", "aborted", "alarm_noted", "incident_opened", "canary_replaced", "segment_lowered",
@@ -35,7 +35,7 @@ function one(event, view) {
   const rests = event.evaluations ?? [];
   const head = [
     h("time", { datetime: event.at, title: event.at }, moment(event.at)), " ",
-    h("span", { class: alarm ? "alarm" : null }, alarm && h("span", { "aria-hidden": "true" }, "! "), capital(event.sentence)),
+    h("span", { class: alarm ? "alarm" : null }, alarm && h("span", { "aria-hidden": "true" }, "! "), sentence(event.sentence)),
     h("span", { class: "quiet" }, ` ${event.by === "gate" ? "" : `by ${event.by}`}${event.reason ? `: ${event.reason}` : ""}`),
   ];
   return h("li", { key: String(event.id), id: `event-${event.id}`, value: String(event.id), tabindex: "-1", class: view.marked === event.id ? "marked" : null },

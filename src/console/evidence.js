@@ -13,12 +13,12 @@ const NAMES = {
 };
 
 /** The sum of all processes in one line, for the top of the page. */
-export function inShort(evidence) {
+export function inShort(evidence, of) {
   if (!evidence) return null;
   const { ln_weighted: sum, ln_limit: limit } = evidence;
   const odds = Math.exp(sum);
   const words = sum <= 0 ? "nothing speaks for a regression" : `the data speak ${odds < 10 ? odds.toFixed(1) : count(odds)} to 1 for a regression`;
-  return `Evidence: ${words} (ln E ${sum.toFixed(2)}; alarm at ${limit.toFixed(2)}, which is ${count(Math.exp(limit))} to 1).`;
+  return `${of}: ${words} (ln E ${sum.toFixed(2)}; alarm at ${limit.toFixed(2)}, which is ${count(Math.exp(limit))} to 1).`;
 }
 
 export function evidence(status) {

@@ -16,6 +16,8 @@ const SHORTEST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 4000;
 /** Events kept: more than any run that people watch, and few enough to draw. */
 const EVENTS_KEPT = 3000;
+/** Older figures than this are called old. */
+const OLD_MS = 5000;
 /** Where no run gives the charts a beginning. */
 const RECENT_MS = 600_000;
 
@@ -39,6 +41,9 @@ export function nothingYet() {
   };
 }
 
+/** Whether what is shown may no longer be so. */
+export const isLost = ({ stream, heard }) => stream === "lost" || (heard !== null && Date.now() - heard > OLD_MS);
+
 /** Follows whichever rollout is chosen. `changed` is called after each change of `state`. */
 export function follow(state, changed) {
   let round = 0;
@@ -58,10 +63,7 @@ export function follow(state, changed) {
     }
     changed();
   };
-  const lock = (why) => {
-    state.locked = true;
-    state.lockedBecause = why;
-  };
+  const lock = (why) => Object.assign(state, { locked: true, lockedBecause: why });
   const chosenPath = () => `/api/rollouts/${part(state.chosen)}`;
 
   const rollouts = async () => {
@@ -117,8 +119,18 @@ export function follow(state, changed) {
     round += 1;
     Object.assign(state, { chosen: name, status: null, events: [], mirror: null, samples: nothingYet().samples });
     state.link = nothingYet().link;
-    attempt(status).then(() => attempt(samples));
-    stream(round);
+    const mine = round;
+    attempt(status).then(() => {
+      attempt(samples);
+      stream(mine);
+    });
+  }
+
+  // The stream of who leaves ends with him.
+  function leave() {
+    round += 1;
+    Object.assign(state, nothingYet());
+    lock("");
   }
 
   loop(ROLLOUTS_MS, rollouts);
@@ -130,7 +142,7 @@ export function follow(state, changed) {
     await status();
     await pools();
   });
-  return { choose, now };
+  return { choose, leave, now };
 }
 
 // One connection of the stream, from its beginning to its end. True if it was ever open.

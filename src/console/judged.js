@@ -1,7 +1,7 @@
 // What was judged, drawn: conditions with figure, limit, verdict and breach clock, and the evaluations that an event rests on.
 
 import { h, s } from "./dom.js";
-import { count, figure, patience, plain, sign, span } from "./words.js";
+import { capital, figure, patience, plain, plural, sign, span } from "./words.js";
 
 // The mark stands beside the word, so that nobody has to tell colours apart.
 const VERDICTS = {
@@ -16,17 +16,24 @@ export function verdict(evaluation) {
   return h("span", { class: `chip ${tone}` }, h("span", { "aria-hidden": "true" }, `${mark} `), word);
 }
 
-/** `29.73% > 5% in school`. */
+/** `error_rate 29.73% in segment school, limit 5.00%`. */
 export function comparison(evaluation) {
-  const place = evaluation.segment ? ` in segment ${evaluation.segment}` : "";
-  return `${figure(evaluation.figure, evaluation.unit)} ${sign(evaluation.op)} ${figure(evaluation.limit, evaluation.unit)}${place}`;
+  const name = evaluation.selector === "canary" ? evaluation.metric : `${evaluation.metric} (${evaluation.selector})`;
+  return `${name} ${seen(evaluation)}, limit ${figure(evaluation.limit, evaluation.unit)}`;
 }
 
-/** What is known beside figure and limit: how many, what baseline had, how far chance may reach. */
+/** `29.73% in segment school`: for where the condition stands beside it. */
+export function seen(evaluation) {
+  const place = evaluation.segment ? ` in segment ${evaluation.segment}` : "";
+  return `${figure(evaluation.figure, evaluation.unit)}${place}`;
+}
+
+/** What is known beside figure and limit: what baseline had, how many they are, how far chance may reach. */
 export function grounds(evaluation) {
-  const parts = [`${count(evaluation.requests)} requests`];
-  if (evaluation.learners !== null) parts.push(`${count(evaluation.learners)} failing learners`);
+  const parts = [];
   if (evaluation.baseline !== null) parts.push(`baseline ${figure(evaluation.baseline, unitOfMetric(evaluation))}`);
+  parts.push(plural(evaluation.requests, "request"));
+  if (evaluation.learners !== null) parts.push(plural(evaluation.learners, "failing learner"));
   if (evaluation.interval) {
     const [low, high] = evaluation.interval.map((bound) => figure(bound, evaluation.unit));
     parts.push(`95% interval ${low} to ${high}${beside(evaluation)}`);
@@ -68,7 +75,7 @@ export function decisive(event) {
 /** What is met in a line each; what is not, with what it rests on. */
 export const briefly = (evaluations) =>
   h("ul", { class: "judged" }, evaluations.map((one) =>
-    h("li", null, verdict(one), " ", h("code", null, one.condition), " ", h("strong", null, comparison(one)),
+    h("li", null, verdict(one), " ", h("code", null, one.condition), " ", h("strong", null, seen(one)),
       !(one.purpose === "advance" && one.verdict === "pass") && h("div", { class: "quiet" }, grounds(one), one.note && ` · ${one.note}`))));
 
 /** Evaluations as a list, each with what it rests on. */
@@ -77,7 +84,7 @@ export const grounded = (evaluations) =>
     h("li", null,
       verdict(one), " ",
       h("code", null, one.condition), " ",
-      h("strong", null, comparison(one)),
+      h("strong", null, seen(one)),
       h("div", { class: "quiet" }, grounds(one), one.note && ` · ${one.note}`))));
 
 /** Every condition of the stage as it is judged now. */
@@ -124,6 +131,9 @@ export const bar = (filled, tone, label) =>
   s("svg", { class: `bar ${tone}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": label },
     s("rect", { class: "track", width: "100", height: "6" }),
     s("rect", { class: "fill", width: String(Math.max(0, Math.min(1, filled)) * 100), height: "6" }));
+
+/** A sentence of the API: what it has in backticks is code. */
+export const sentence = (text) => capital(text).split("`").map((part, place) => (place % 2 === 1 ? h("code", null, part) : part));
 
 /** How sure a decision was. */
 export function confidence(record) {

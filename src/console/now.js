@@ -4,7 +4,8 @@
 import { actionsNow } from "./actions.js";
 import { h } from "./dom.js";
 import { inShort } from "./evidence.js";
-import { briefly, comparison, confidence, decisive } from "./judged.js";
+import { isLost } from "./feed.js";
+import { briefly, comparison, confidence, decisive, sentence } from "./judged.js";
 import { capital, latency, list, moment, patience, percent, plain, plural, rate, span } from "./words.js";
 
 /** The kinds of events that answer "why". */
@@ -14,7 +15,7 @@ const DECISIONS = ["started", "scheduled", "advanced", "completed", "extended", 
 export function now(state, act) {
   const { status, events } = state;
   const run = events.filter((event) => event.run === status.run);
-  const safe = safety(state, run);
+  const safe = isLost(state.link) ? unknown(state, run) : safety(state, run);
   return h("section", { class: `situation ${safe.tone}`, "aria-labelledby": "what" },
     h("div", { class: "what" },
       h("h2", { id: "what" }, headline(status)),
@@ -65,20 +66,30 @@ function figures(status) {
   return h("ul", { class: "pools-now" }, line("baseline"), line("canary"));
 }
 
+// Figures that are not of now answer nothing about now.
+function unknown(state, run) {
+  const { title, lines } = safety(state, run);
+  return { tone: "warn", title: `Not known: serin does not answer. What is here stood so at ${moment(state.status.at)}.`, lines: [`Then it was: ${title}`, ...lines] };
+}
+
 /** Whether learners are well, with what speaks for and against it. */
 export function safety(state, run) {
   const { status } = state;
   const lines = [...faults(state), ...conditionLines(status)];
   const lowered = status.segments.filter(({ lowered_by: by, max_weight: ceiling }) => by && ceiling === 0);
   for (const { segment } of lowered) lines.push(loweredLine(segment, run));
-  const open = status.weights_in_force[status.pools.canary] > 0;
-  if (!open && !run.some(({ event }) => event === "not_recovered")) {
-    return { tone: lines.some(isBad) ? "warn" : "good", title: `Yes: nobody is on ${status.pools.canary}.`, lines: [...texts(lines), ...afterwards(run)] };
+  const { canary, baseline } = status.pools;
+  const share = status.weights_in_force[canary];
+  const told = [...texts(lines), ...afterwards(run)];
+  if (lines.some((line) => line.everybody)) return { tone: "bad", title: `No: ${baseline} has no endpoint in use.`, lines: told };
+  if (share === 0 && run.findLast(({ event }) => AFTERWARDS.includes(event))?.event === "not_recovered") {
+    return { tone: "bad", title: `No: ${baseline} is not well after the rollback.`, lines: told };
   }
-  if (lines.some(isBad)) return { tone: "bad", title: open ? `No: something is wrong while ${percent(status.weights_in_force[status.pools.canary])} of learners are on ${status.pools.canary}.` : "No: baseline is not well after the rollback.", lines: [...texts(lines), ...afterwards(run)] };
+  if (share === 0) return { tone: lines.some(isBad) ? "warn" : "good", title: `Yes: nobody is on ${canary}.`, lines: told };
+  if (lines.some(isBad)) return { tone: "bad", title: `No: something is wrong while ${percent(share)} of learners are on ${canary}.`, lines: told };
   const unproven = status.evaluations.filter(({ purpose, verdict }) => purpose === "advance" && verdict !== "pass");
-  const evidence = inShort(status.evidence);
-  if (lines.length > lowered.length) return { tone: "warn", title: "No trigger is breached, but look at this.", lines: [...texts(lines), evidence] };
+  const evidence = inShort(status.evidence, lowered.length > 0 ? "Evidence of everybody else" : "Evidence");
+  if (lines.length > lowered.length) return { tone: "warn", title: "Nothing takes it back now, but look at this.", lines: [...texts(lines), evidence] };
   if (lowered.length > 0) return { tone: "warn", title: `Yes, without ${list(lowered.map(({ segment }) => `segment ${segment}`))}.`, lines: [...texts(lines), evidence] };
   if (unproven.length > 0) {
     const words = unproven.map((one) => `${one.condition}: ${plain(one.verdict)}${one.note ? ` (${one.note})` : ""}`);
@@ -100,7 +111,11 @@ function faults({ status, pools }) {
   if (status.evidence?.alarm) lines.push(bad("The evidence of a regression has reached its alarm."));
   for (const pool of pools.filter(({ name }) => name === status.pools.canary || name === status.pools.baseline)) {
     const out = pool.endpoints.filter((endpoint) => !endpoint.healthy || endpoint.ejected || endpoint.drained);
-    if (out.length > 0) lines.push({ text: `${out.length} of ${plural(pool.endpoints.length, "endpoint")} of ${pool.name} ${out.length === 1 ? "is" : "are"} out of use.`, bad: out.length === pool.endpoints.length });
+    if (out.length === 0) continue;
+    const text = `${out.length} of ${plural(pool.endpoints.length, "endpoint")} of ${pool.name} ${out.length === 1 ? "is" : "are"} out of use.`;
+    const all = out.length === pool.endpoints.length;
+    // Without baseline nobody is answered, wherever the weight sends him.
+    lines.push({ text, bad: all, everybody: all && pool.name === status.pools.baseline });
   }
   for (const incident of status.incidents) lines.push({ text: `Incident ${incident.id} is open: ${incident.summary}` });
   if (status.frozen) lines.push({ text: `Frozen by ${status.frozen.by}${status.frozen.until ? ` until ${moment(status.frozen.until)}` : ""}: ${status.frozen.reason || "no reason given"}` });
@@ -109,11 +124,14 @@ function faults({ status, pools }) {
 }
 
 function conditionLines(status) {
-  return status.evaluations.filter(({ purpose, verdict }) => purpose !== "advance" && verdict === "fail").map((one) => {
+  const speaks = ({ purpose, verdict }) => purpose !== "advance" && (verdict === "fail" || verdict === "unproven");
+  return status.evaluations.filter(speaks).map((one) => {
     const needed = patience(one.condition);
     const clock = one.breached_for_ms === null || needed === 0 ? "" : ` for ${span(one.breached_for_ms)} of ${span(needed)}`;
-    const text = `Breached${clock}: ${one.condition} (${comparison(one)})${one.note ? `; ${one.note}` : ""}`;
-    return one.purpose === "hold" ? { text } : bad(text);
+    const word = one.verdict === "fail" ? "Breached" : "Breached but not proven";
+    const text = `${word}${clock}: ${one.condition} (${comparison(one)})${one.note ? `; ${one.note}` : ""}`;
+    // What is not proven holds and takes nobody back.
+    return one.purpose === "hold" || one.verdict === "unproven" ? { text } : bad(text);
   });
 }
 
@@ -124,9 +142,11 @@ function loweredLine(segment, run) {
   return { text: `Segment ${segment} is off canary since ${moment(event.at)}${found ? `: ${comparison(found)}` : ""}. The others go on.` };
 }
 
+const AFTERWARDS = ["recovered", "not_recovered"];
+
 // What followed a rollback.
 function afterwards(run) {
-  const back = run.findLast(({ event }) => ["recovered", "not_recovered"].includes(event));
+  const back = run.findLast(({ event }) => AFTERWARDS.includes(event));
   return back ? [`${moment(back.at)} ${capital(back.sentence)}.`] : [];
 }
 
@@ -137,7 +157,7 @@ function decisions(run) {
   const lowered = run.filter((event) => event.event === "segment_lowered" && event !== last);
   return [last, ...lowered.toReversed().slice(0, 2)].map((event) => h("div", { class: "decision", key: String(event.id) },
     h("p", null,
-      h("time", { datetime: event.at, title: event.at }, moment(event.at)), " ", h("strong", null, capital(event.sentence)),
+      h("time", { datetime: event.at, title: event.at }, moment(event.at)), " ", h("strong", null, sentence(event.sentence)),
       ` (${event.by === "gate" ? "by the gate" : `by ${event.by}`}${event.reason ? `: ${event.reason}` : ""})`),
     tookLong(event),
     briefly(decisive(event)),

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { ofSegment } from "./evidence.js";
-import { comparison, decisive, grounds } from "./judged.js";
+import { decisive, grounds, seen } from "./judged.js";
 import { count, latency, moment, percent, rate } from "./words.js";
 
 const SPANS = { run: "since the run began", stage: "since the stage began" };
@@ -73,5 +73,5 @@ function why(row, events, status, width) {
     h("td", { role: "cell", colspan: String(width) },
       event ? ["Lowered to 0% at ", h("time", { datetime: event.at, title: event.at }, moment(event.at)), " by "] : "Lowered by ",
       h("code", null, row.lowered_by),
-      found && [": ", h("strong", null, comparison(found)), h("span", { class: "quiet" }, ` · ${grounds(found)}`)]));
+      found && [": ", h("strong", null, seen(found)), h("span", { class: "quiet" }, ` · ${grounds(found)}`)]));
 }

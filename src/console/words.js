@@ -18,6 +18,7 @@ export function rate(share) {
 
 export function latency(ms) {
   if (ms === null || ms === undefined) return DASH;
+  if (ms >= 1000) return `${trimmed((ms / 1000).toFixed(2))} s`;
   return `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
 }
 

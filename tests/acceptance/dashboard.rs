@@ -49,7 +49,7 @@ name = "canary"
 weight = "20%"
 duration = "1s"
 warmup = "0s"
-min_requests = 20
+min_requests = 5
 advance = ["error_rate < 30%"]
 on_success = "approve"
 approvers = ["engineering"]
@@ -83,7 +83,7 @@ impl Scene {
         let serin = place.start();
         let learners = Learners::start(LoadSettings {
             learners: 2_000,
-            rate_per_s: 150.0,
+            rate_per_s: 60.0,
             segments: SEGMENTS
                 .map(|name| name.parse().expect("a header value"))
                 .to_vec(),
@@ -239,6 +239,9 @@ fn a_lost_connection_is_said_and_nothing_is_missed() {
     scene.serin.process.kill();
     let lost = scene.browser.await_text("#link", "connection lost");
     assert!(lost.contains("old"), "{lost}");
+    scene
+        .browser
+        .await_text(".situation", "Not known: serin does not answer");
     scene.browser.keep_picture("lost-1280-light", 1280);
     scene.serin.restart();
     // Before the page is back or after it: what happens is in its list either way.

@@ -81,7 +81,7 @@ export function safety(state, run) {
   const { canary, baseline } = status.pools;
   const share = status.weights_in_force[canary];
   const told = [...texts(lines), ...afterwards(run)];
-  if (lines.some((line) => line.everybody)) return { tone: "bad", title: `No: ${baseline} has no endpoint in use.`, lines: told };
+  if (lines.some((line) => line.everybody)) return { tone: "bad", title: `No: no endpoint of ${baseline} is well.`, lines: told };
   if (share === 0 && run.findLast(({ event }) => AFTERWARDS.includes(event))?.event === "not_recovered") {
     return { tone: "bad", title: `No: ${baseline} is not well after the rollback.`, lines: told };
   }
@@ -112,7 +112,7 @@ function faults({ status, pools }) {
   for (const pool of pools.filter(({ name }) => name === status.pools.canary || name === status.pools.baseline)) {
     const out = pool.endpoints.filter((endpoint) => !endpoint.healthy || endpoint.ejected || endpoint.drained);
     if (out.length === 0) continue;
-    const text = `${out.length} of ${plural(pool.endpoints.length, "endpoint")} of ${pool.name} ${out.length === 1 ? "is" : "are"} out of use.`;
+    const text = `${out.length} of ${plural(pool.endpoints.length, "endpoint")} of ${pool.name} ${out.length === 1 ? "is" : "are"} unhealthy, ejected or drained.`;
     const all = out.length === pool.endpoints.length;
     // Without baseline nobody is answered, wherever the weight sends him.
     lines.push({ text, bad: all, everybody: all && pool.name === status.pools.baseline });

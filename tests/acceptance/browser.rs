@@ -5,7 +5,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::support::{PATIENCE, Process, eventually, free_port, post};
+use crate::support::{PATIENCE, Process, eventually, free_port, pause, post};
 
 /// What Chromium may take to end; it is killed with its driver anyway.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -122,23 +122,21 @@ impl Browser {
             .collect()
     }
 
+    /// The text once it has this part; what stands there instead is what a reader of a failure wants to know.
     pub(crate) fn await_text(&self, css: &str, part: &str) -> String {
-        let mut last = String::new();
-        let look = || {
-            last = self.text(css);
-            last.contains(part).then(|| last.clone())
-        };
-        // What stands there instead is what a reader of a failure wants to know.
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            eventually(&format!("{part:?} in {css}"), look)
-        }))
-        .unwrap_or_else(|_| {
-            panic!(
-                "{css} does not say {part:?} but {:?}; complaints: {:?}",
-                self.text(css),
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = self.text(css);
+            if text.contains(part) {
+                return text;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{css} does not say {part:?} but {text:?}; complaints: {:?}",
                 self.complaints()
-            )
-        })
+            );
+            pause();
+        }
     }
 
     /// Presses what is found, as soon as it can be pressed.

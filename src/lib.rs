@@ -25,6 +25,7 @@
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
 //! | [`takeover`] | one process takes the place of another | starts or stops a part |
+//! | [`console`] | the dashboard's files | holds data |
 //! | [`report`] | records as text | computes what is not in them |
 //! | [`simulate`] | a plan under a virtual clock, and recorded rollouts again | decides |
 //! | [`stub`] | stub analyzers and learners' load | is part of the proxy |
@@ -40,6 +41,7 @@ pub mod calendar;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod control;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

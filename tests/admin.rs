@@ -234,6 +234,12 @@ impl Answer {
     }
 }
 
+/// SHA-256 of a token, as the file has it.
+fn hex(token: &str) -> String {
+    let digest = Sha256::digest(token);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Reads the numbers of `enough` events off a stream.
 fn read_ids(stream: &mut BufReader<TcpStream>, enough: usize) -> Vec<u64> {
     (0..enough).map(|_| read_event(stream).0).collect()
@@ -404,16 +410,10 @@ fn other_sites_and_foreign_names_change_nothing() {
 
 #[test]
 fn tokens_are_needed_and_their_names_are_recorded() {
-    let hash = |token: &str| {
-        Sha256::digest(token)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>()
-    };
     let tokens = format!(
         "[[admin.tokens]]\nname = \"ci\"\nroles = [\"operate\"]\nsha256 = \"{}\"\n[[admin.tokens]]\nname = \"eyes\"\nroles = [\"read\"]\nsha256 = \"{}\"\n",
-        hash("s3cret-ci"),
-        hash("s3cret-eyes")
+        hex("s3cret-ci"),
+        hex("s3cret-eyes")
     );
     let house = House::of(&format!("{FILE}{tokens}"));
     let bearer = |token: &str| format!("Bearer {token}");
@@ -1132,8 +1132,98 @@ fn without_tokens_the_port_is_not_opened_to_others() {
 #[test]
 fn the_page_and_the_description_are_there() {
     let house = House::new();
-    assert!(house.get("/").body.contains("/api/openapi.json"));
+    let page = house.get("/");
+    assert!(page.body.contains("/api/openapi.json"));
+    let policy = &page.headers["content-security-policy"];
+    for part in [
+        "default-src 'none'",
+        "script-src 'self'",
+        "frame-ancestors 'none'",
+        "form-action 'none'",
+    ] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    let script = house.get("/console/app.js");
+    assert!(script.body.contains("import"), "{script:?}");
+    for (name, value) in [
+        ("content-type", "text/javascript; charset=utf-8"),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-cache"),
+    ] {
+        assert_eq!(script.headers[name], value);
+    }
+    let tag = script.headers["etag"].as_str();
+    let again = house.ask("GET", "/console/app.js", &[("if-none-match", tag)], b"");
+    assert_eq!((again.status, again.body.as_str()), (304, ""));
+    let other = house.ask("GET", "/console/api.js", &[("if-none-match", tag)], b"");
+    assert_eq!(other.status, 200);
+    for path in ["/console/mod.rs", "/console/..%2fmod.rs", "/console/"] {
+        assert_eq!(house.get(path).status, 404, "{path}");
+    }
     assert_eq!(house.get("/api/openapi.json").json()["openapi"], "3.1.0");
+}
+
+/// What the dashboard offers is what the port would take.
+#[test]
+fn a_caller_learns_who_he_is_and_what_is_allowed() {
+    let house = House::new();
+    assert_eq!(
+        house.get("/api/whoami").json(),
+        json!({ "by": "local", "tokens": false, "read": true, "operate": true, "approves": null })
+    );
+    let allowed = || -> Vec<String> {
+        let state = house.get("/api/rollouts/analyzer").json();
+        let rows = state["allowed"].as_array().expect("a list").clone();
+        let texts = |row: Value| {
+            assert!(row["does"].as_str().is_some_and(|does| !does.is_empty()));
+            row["action"].as_str().expect("a word").to_owned()
+        };
+        rows.into_iter().map(texts).collect()
+    };
+    let has = |action: &str| allowed().iter().any(|one| one == action);
+    assert!(has("start") && !has("pause"), "{:?}", allowed());
+    house.act("start");
+    assert!(has("pause") && !has("start"), "{:?}", allowed());
+    assert!(!has("canary replaced"), "{:?}", allowed());
+
+    let tokens = format!(
+        "{FILE}\n[[admin.tokens]]\nname = \"money\"\nroles = [\"approve:finance\"]\nsha256 = \"{}\"\n",
+        hex("secret")
+    );
+    let house = House::of(&tokens);
+    let nobody = house.get("/api/whoami").json();
+    assert_eq!(
+        (&nobody["by"], &nobody["read"]),
+        (&json!("nobody"), &json!(false))
+    );
+    let bearer = [("authorization", "Bearer secret")];
+    let money = house.ask("GET", "/api/whoami", &bearer, b"");
+    assert_eq!(
+        money.json(),
+        json!({ "by": "money", "tokens": true, "read": true, "operate": false, "approves": ["finance"] })
+    );
+}
+
+#[test]
+fn events_say_what_happened_and_why_weights_were_set() {
+    let house = House::new();
+    let body = r#"{"original": 3, "ultra_fast": 1}"#;
+    let path = "/api/traffic-weights?reason=a%20try&rollout=analyzer";
+    assert_eq!(house.post(path, body).status, 200);
+    let events = house.get("/api/rollouts/analyzer/events").json();
+    let event = &events["events"][0];
+    assert_eq!(event["reason"], "a try");
+    assert_eq!(event["sentence"], "weight set by hand from 0% to 25%");
+    let (_, streamed) = read_event(&mut house.stream(Some(0), ""));
+    assert_eq!(streamed, *event);
+
+    let drain = "/api/pools/original/endpoints/127.0.0.1:9101/drain";
+    assert_eq!(
+        house.post(drain, r#"{"reason": "a fan is loud"}"#).status,
+        204
+    );
+    assert_eq!(house.post(drain, r#"{"why": "?"}"#).status, 422);
 }
 
 #[test]

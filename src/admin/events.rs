@@ -15,9 +15,10 @@ use futures_util::stream::{Stream, unfold};
 use super::ask::{Place, Query};
 use super::problem::Problem;
 use super::routes::App;
-use super::wire::EventsAnswer;
+use super::wire::{EventAnswer, EventsAnswer};
 use crate::control::{RolloutView, Subscription};
 use crate::records::event::EventRecord;
+use crate::report::sentence;
 use crate::shutdown::{Shutdown, Stage};
 
 /// Events of one page, unless asked otherwise, and at most.
@@ -51,10 +52,7 @@ pub(super) async fn show(
         .last()
         .map(|event| event.id)
         .filter(|_| found.len() as u64 == limit);
-    let events = found
-        .iter()
-        .map(|event| EventRecord::clone(event))
-        .collect();
+    let events = found.iter().map(|event| answer(event)).collect();
     Ok(Json(EventsAnswer { events, next }).into_response())
 }
 
@@ -130,7 +128,14 @@ impl Reader {
 }
 
 fn as_sse(event: &EventRecord) -> Event {
-    let data =
-        serde_json::to_string(event).expect("a record has only text keys and finite numbers");
+    let data = serde_json::to_string(&answer(event))
+        .expect("a record has only text keys and finite numbers");
     Event::default().id(event.id.to_string()).data(data)
+}
+
+fn answer(event: &EventRecord) -> EventAnswer {
+    EventAnswer {
+        sentence: sentence(event),
+        event: event.clone(),
+    }
 }

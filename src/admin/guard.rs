@@ -23,6 +23,8 @@ use crate::rollout::name::RoleName;
 
 /// Author of what is done where no tokens are configured.
 const LOCAL: &str = "local";
+/// Who shows no token where there are some, and asks who he is.
+const NOBODY: &str = "nobody";
 /// How long an answer may take to begin. Above the 10 s that a weight waits to come into force.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Caller {
     /// Recorded as the author of a change.
     pub(super) by: String,
+    /// He may read. Whoever may not is asked for a token wherever there is something to read.
+    pub(super) reads: bool,
+    /// He may do what changes a rollout.
+    pub(super) operates: bool,
     /// The roles that he may approve for; `None` where no tokens are configured and anybody may for each.
     pub(super) speaks_for: Option<Vec<RoleName>>,
 }
@@ -39,6 +45,8 @@ pub(super) struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Nothing,
+    /// Nothing, but who it is: without a token nobody.
+    Name,
     Read,
     Operate,
     /// Some role `approve:<role>`; which one the gate looks at.
@@ -82,6 +90,9 @@ fn admit(
     }
     let need = match uri.path() {
         "/healthz" | "/readyz" | "/" => Need::Nothing,
+        // The dashboard's files hold no data; what it shows it asks for with a token.
+        path if !changes && path.starts_with("/console/") => Need::Nothing,
+        "/api/whoami" => Need::Name,
         "/metrics" if settings.open_metrics => Need::Nothing,
         path if changes && is_for_approvers(path) => Need::Approve,
         _ if changes => Need::Operate,
@@ -172,7 +183,17 @@ fn identify(settings: &Admin, need: Need, headers: &HeaderMap) -> Result<Caller,
     if settings.tokens.is_empty() || need == Need::Nothing {
         return Ok(Caller {
             by: LOCAL.to_owned(),
+            reads: true,
+            operates: true,
             speaks_for: None,
+        });
+    }
+    if need == Need::Name && !headers.contains_key(AUTHORIZATION) {
+        return Ok(Caller {
+            by: NOBODY.to_owned(),
+            reads: false,
+            operates: false,
+            speaks_for: Some(Vec::new()),
         });
     }
     let unauthorized = |detail: &str| Problem::new(StatusCode::UNAUTHORIZED, detail);
@@ -185,15 +206,17 @@ fn identify(settings: &Admin, need: Need, headers: &HeaderMap) -> Result<Caller,
     });
     let token = known.ok_or_else(|| unauthorized("the token is not known"))?;
     let speaks_for: Vec<RoleName> = token.roles.iter().filter_map(role_of).collect();
+    let operates = token.roles.contains(&Role::Operate);
+    let reads = !token.roles.is_empty();
     let allowed = match need {
-        Need::Nothing | Need::Read => !token.roles.is_empty(),
-        Need::Operate => token.roles.contains(&Role::Operate),
+        Need::Nothing | Need::Name | Need::Read => reads,
+        Need::Operate => operates,
         Need::Approve => !speaks_for.is_empty(),
     };
     if !allowed {
         let role = match need {
             Need::Approve => "approve:<role>",
-            Need::Nothing | Need::Read | Need::Operate => "operate",
+            Need::Nothing | Need::Name | Need::Read | Need::Operate => "operate",
         };
         let detail = format!(
             "the token {:?} may not do this: the role `{role}` is needed",
@@ -203,6 +226,8 @@ fn identify(settings: &Admin, need: Need, headers: &HeaderMap) -> Result<Caller,
     }
     Ok(Caller {
         by: token.name.clone(),
+        reads,
+        operates,
         speaks_for: Some(speaks_for),
     })
 }
@@ -429,6 +454,13 @@ mod tests {
         check("GET", "/metrics", None, Err(401));
         check("GET", "/healthz", None, Ok("local"));
         check("GET", "/readyz", None, Ok("local"));
+        check("GET", "/", None, Ok("local"));
+        check("GET", "/console/app.js", None, Ok("local"));
+        check("POST", "/console/app.js", None, Err(401));
+        check("GET", "/api/whoami", None, Ok("nobody"));
+        check("GET", "/api/whoami", Some("Bearer nonsense"), Err(401));
+        check("GET", "/api/whoami", Some("Bearer secret-ci"), Ok("ci"));
+        check("GET", "/api/console/app.js", None, Err(401));
         let open = Admin {
             open_metrics: true,
             ..settings.clone()

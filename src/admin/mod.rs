@@ -13,7 +13,8 @@
 //! | `mirror` | `GET …/mirror` |
 //! | `signals` | `POST /api/signals` `/api/outcomes` |
 //! | `assign`, `pools`, `reload` | `GET /api/assign`, `GET /api/pools`, `POST …/drain` `undrain`, `POST /api/reload` |
-//! | `page` | `GET /`, `GET /api/openapi.json`, and what is not in this version |
+//! | `whoami` | `GET /api/whoami` |
+//! | `page` | `GET /` and `/console/FILE`, the dashboard; `GET /api/openapi.json` |
 //!
 //! Every request passes `guard` first; every error leaves as a `problem`. Knows the control path only by its `Handle`,
 //! and the data path not at all.
@@ -42,6 +43,7 @@ mod segments;
 mod server;
 mod signals;
 mod weights;
+mod whoami;
 pub mod wire;
 
 pub use server::{Admin, BindError, Parts, bind, permit, start};

@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 
-use super::ask::Place;
+use super::ask::{Body, Place};
 use super::guard::Caller;
 use super::problem::Problem;
 use super::routes::App;
-use super::wire::{EjectionRecord, EndpointRecord, PoolRecord, PoolsAnswer};
+use super::wire::{self, ActionBody, EjectionRecord, EndpointRecord, PoolRecord, PoolsAnswer};
 use crate::live::{EndpointView, PoolView};
 
 pub(super) async fn show(State(app): State<App>) -> Json<PoolsAnswer> {
@@ -26,9 +26,11 @@ pub(super) async fn drain(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     place: Place,
+    Body(body): Body,
 ) -> Result<StatusCode, Problem> {
+    let reason = reason(&body)?;
     app.control
-        .drain(&place.text(2), &place.text(4), &caller.by)?;
+        .drain(&place.text(2), &place.text(4), &caller.by, &reason)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -36,10 +38,21 @@ pub(super) async fn undrain(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     place: Place,
+    Body(body): Body,
 ) -> Result<StatusCode, Problem> {
+    let reason = reason(&body)?;
     app.control
-        .undrain(&place.text(2), &place.text(4), &caller.by)?;
+        .undrain(&place.text(2), &place.text(4), &caller.by, &reason)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The body may be left out, or say why.
+fn reason(body: &[u8]) -> Result<String, Problem> {
+    if body.trim_ascii().is_empty() {
+        return Ok(String::new());
+    }
+    let said: ActionBody = wire::read(body).map_err(Problem::invalid)?;
+    Ok(said.reason)
 }
 
 impl From<PoolView> for PoolRecord {

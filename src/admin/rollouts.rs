@@ -8,9 +8,10 @@ use super::guard::Caller;
 use super::problem::Problem;
 use super::routes::App;
 use super::weights;
-use super::wire::{self, ActionBody, RolloutAnswer, RolloutsAnswer};
+use super::wire::{self, ActionBody, AllowedRecord, RolloutAnswer, RolloutsAnswer};
 use crate::control::{Order, RolloutView, Verb};
 use crate::records::status::StatusRecord;
+use crate::rollout::gate::{Rule, rules_in};
 use crate::rollout::name::Arm;
 
 pub(super) async fn list(
@@ -77,5 +78,17 @@ pub(super) fn answer(view: &RolloutView) -> RolloutAnswer {
         weights_in_force: weights::in_force(view),
         plan_pending: view.plan_pending,
         store_fault: view.store_fault.clone(),
+        allowed: rules_in(view.status.phase)
+            .map(AllowedRecord::from)
+            .collect(),
+    }
+}
+
+impl From<&Rule> for AllowedRecord {
+    fn from(rule: &Rule) -> Self {
+        Self {
+            action: rule.name.to_owned(),
+            does: rule.does.to_owned(),
+        }
     }
 }

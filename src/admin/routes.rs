@@ -11,7 +11,7 @@ use axum::routing::{MethodFilter, on};
 use super::problem::Problem;
 use super::{
     approvals, assign, events, freeze, guard, health, incidents, metrics, mirror, page, pins,
-    pools, rehearsals, reload, report, rollouts, samples, segments, signals, weights,
+    pools, rehearsals, reload, report, rollouts, samples, segments, signals, weights, whoami,
 };
 use crate::control::{Handle, Said, Verb};
 use crate::shutdown::Shutdown;
@@ -76,6 +76,8 @@ pub(super) fn all() -> Routes {
         .on(Method::GET, "/readyz", health::ready)
         .on(Method::GET, "/metrics", metrics::show)
         .on(Method::GET, "/", page::front)
+        .on(Method::GET, "/console/{file}", page::file)
+        .on(Method::GET, "/api/whoami", whoami::show)
         .on(Method::GET, "/api/traffic-weights", weights::show)
         .on(Method::POST, "/api/traffic-weights", weights::set)
         .on(Method::GET, "/api/rollouts", rollouts::list)

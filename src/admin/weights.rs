@@ -24,7 +24,7 @@ pub(super) async fn set(
     query: Query,
     Body(body): Body,
 ) -> Result<Json<Weights>, Problem> {
-    let query = query.only(&["rollout", "guard"])?;
+    let query = query.only(&["rollout", "guard", "reason"])?;
     let guarded = match query.text("guard")? {
         None | Some("true") => true,
         Some("false") => false,
@@ -34,12 +34,13 @@ pub(super) async fn set(
             )));
         }
     };
+    let reason = query.text("reason")?.unwrap_or_default().to_owned();
     let view = query.rollout(&app)?;
     let weight = weight(&view, &wire::read(&body).map_err(Problem::invalid)?)?;
     let verb = Verb::SetWeight { weight, guarded };
     let order = Order {
         by: caller.by,
-        reason: String::new(),
+        reason,
         force: false,
         verb,
     };

@@ -151,14 +151,47 @@ pub struct RolloutAnswer {
     pub plan_pending: bool,
     /// Why the journal cannot be written, while it cannot.
     pub store_fault: Option<String>,
+    /// What the phase allows now.
+    #[serde(default)]
+    pub allowed: Vec<AllowedRecord>,
+}
+
+/// A command of operators that the phase allows, and what it does there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllowedRecord {
+    pub action: String,
+    pub does: String,
+}
+
+/// Answer of `GET /api/whoami`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhoamiAnswer {
+    /// The token's name; `local` where no tokens are configured, `nobody` where some are and none was shown.
+    pub by: String,
+    /// Whether tokens are configured.
+    pub tokens: bool,
+    /// Whether the caller may read anything.
+    pub read: bool,
+    /// Whether the caller may change a rollout.
+    pub operate: bool,
+    /// The roles that the caller may approve for; `null` where no tokens are configured: for each.
+    pub approves: Option<Vec<String>>,
 }
 
 /// Answer of `GET …/events`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventsAnswer {
-    pub events: Vec<EventRecord>,
+    pub events: Vec<EventAnswer>,
     /// `after` of the next call; `null` where there is nothing more now.
     pub next: Option<u64>,
+}
+
+/// An event and what it says to people, in the report's words. The stream has the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventAnswer {
+    #[serde(flatten)]
+    pub event: EventRecord,
+    pub sentence: String,
 }
 
 /// Answer of `GET …/samples`.

@@ -234,16 +234,34 @@ impl Handle {
     }
 
     /// Takes an endpoint out of use: no new request goes there.
-    pub fn drain(&self, pool: &str, address: &str, by: &str) -> Result<(), DrainError> {
+    pub fn drain(
+        &self,
+        pool: &str,
+        address: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<(), DrainError> {
         self.set_drained(pool, address, true)?;
-        tracing::info!(pool, endpoint = address, by, "endpoint drained");
+        tracing::info!(pool, endpoint = address, by, reason, "endpoint drained");
         Ok(())
     }
 
     /// Takes an endpoint back into use.
-    pub fn undrain(&self, pool: &str, address: &str, by: &str) -> Result<(), DrainError> {
+    pub fn undrain(
+        &self,
+        pool: &str,
+        address: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<(), DrainError> {
         self.set_drained(pool, address, false)?;
-        tracing::info!(pool, endpoint = address, by, "endpoint taken back into use");
+        tracing::info!(
+            pool,
+            endpoint = address,
+            by,
+            reason,
+            "endpoint taken back into use"
+        );
         Ok(())
     }
 

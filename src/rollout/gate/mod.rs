@@ -61,7 +61,7 @@ pub use snapshot::{
 };
 pub use state::{Cause, Phase, WaitsFor};
 pub use status::{ArmFigures, HoldCause, Incident, SegmentFigures, Status};
-pub use transitions::{Rule, TRANSITIONS, Verb};
+pub use transitions::{Rule, TRANSITIONS, Verb, rules_in};
 
 use super::assign::Split;
 use super::condition::Condition;

@@ -263,6 +263,13 @@ pub const TRANSITIONS: [Rule; 22] = [
     },
 ];
 
+/// What a person may do in a phase. A row for each verb: `weights` stands twice where more and nothing are both allowed.
+pub fn rules_in(phase: Phase) -> impl Iterator<Item = &'static Rule> {
+    TRANSITIONS
+        .iter()
+        .filter(move |rule| rule.verb != Verb::CanaryReplaced && rule.phases.contains(&phase))
+}
+
 impl Verb {
     pub const fn of(action: &Action) -> Self {
         match action {

@@ -25,6 +25,7 @@ mod preflight;
 mod receiver;
 mod recovery;
 mod rehearsal;
+mod reports;
 mod rollback;
 mod segments;
 mod signals;

@@ -132,7 +132,7 @@ fn rolled_back() -> Vec<Event> {
             }),
         },
     );
-    back.phase = Phase::RolledBack;
+    back.phase = Phase::RollingBack;
     vec![
         start,
         event(2, 250, "canary", 10_000, EventKind::StageBegan),

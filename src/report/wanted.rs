@@ -62,7 +62,7 @@ impl Wanted {
             return None;
         }
         let from_ms = first.clock_ms;
-        let end_ms = end(status, events);
+        let end_ms = status.ended_clock_ms.unwrap_or(status.clock_ms);
         let to_ms = end_ms
             .saturating_add(AFTERWARDS_MS)
             .min(status.clock_ms)
@@ -76,12 +76,6 @@ impl Wanted {
             stages: stages(events, end_ms),
         })
     }
-}
-
-/// The end of the run on the gate's clock, or the moment of the report.
-pub(super) fn end(status: &StatusRecord, events: &[EventRecord]) -> u64 {
-    let ended = events.iter().find(|event| event.phase.is_ended());
-    ended.map_or(status.clock_ms, |event| event.clock_ms)
 }
 
 /// The shortest of the steps that makes at most so many of the span.
@@ -113,17 +107,20 @@ pub(super) fn stages(events: &[EventRecord], end_ms: u64) -> Vec<StageSpan> {
 /// The stage that stands after an event; none before the first one's time, and after the end.
 fn standing(event: &EventRecord) -> Option<&str> {
     match event.phase {
-        Phase::Idle | Phase::Scheduled | Phase::RolledBack | Phase::Aborted | Phase::Complete => {
-            None
-        }
+        // A retreat is in force before its record is on disk.
+        Phase::Idle
+        | Phase::Scheduled
+        | Phase::RollingBack
+        | Phase::RolledBack
+        | Phase::Aborted
+        | Phase::Complete => None,
         Phase::Stabilizing => Some(STABILIZATION),
         Phase::Running
         | Phase::AwaitingApproval
         | Phase::Waiting
         | Phase::Held
         | Phase::Paused
-        | Phase::Manual
-        | Phase::RollingBack => event.stage.as_deref(),
+        | Phase::Manual => event.stage.as_deref(),
     }
 }
 

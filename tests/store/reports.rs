@@ -101,10 +101,10 @@ fn reports_leave_with_the_log_of_their_run() {
     });
     let again = again.expect("the store opens");
     // Two logs, eighteen reports, and the other one: ten files go.
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = serin::clock::now() + PATIENCE;
     while names(directory.path()).len() > 11 {
         assert!(
-            std::time::Instant::now() < deadline,
+            serin::clock::now() < deadline,
             "{:?}",
             names(directory.path())
         );

@@ -24,6 +24,7 @@
 //! | [`hooks`] | programs and calls around a step | knows what they lead to |
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
+//! | [`traces`] | spans of requests to a collector | knows who tells it |
 //! | [`takeover`] | one process takes the place of another | starts or stops a part |
 //! | [`report`] | records as text | computes what is not in them |
 //! | [`simulate`] | a plan under a virtual clock, and recorded rollouts again | decides |
@@ -61,5 +62,6 @@ pub mod stub;
 pub mod takeover;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 pub mod upstream;
 pub mod wire;

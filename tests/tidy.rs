@@ -107,6 +107,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "shutdown",
         ],
     ),
+    (
+        "traces",
+        &[
+            "telemetry",
+            "outbound",
+            "config",
+            "rollout",
+            "clock",
+            "shutdown",
+        ],
+    ),
     ("takeover", &["live", "telemetry", "records", "rollout"]),
     (
         "app",
@@ -131,6 +142,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "takeover",
             "telemetry",
             "tls",
+            "traces",
             "upstream",
         ],
     ),

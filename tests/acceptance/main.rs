@@ -33,5 +33,6 @@ mod steady;
 mod sticky;
 mod support;
 mod takeover;
+mod tracing;
 mod void;
 mod weights;

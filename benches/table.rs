@@ -42,6 +42,7 @@ fn live(routes: usize) -> Arc<Live> {
         patience: Duration::from_secs(1),
         failover_after: None,
         injection: None,
+        stage: None,
     };
     let telemetry = Telemetry::new();
     Live::new(Table::build(

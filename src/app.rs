@@ -23,15 +23,16 @@ use crate::config::{self, Config, Fault, Health, Log, LogFormat, LogLevel, Serve
 use crate::inherited::{InheritError, Inherited};
 use crate::live::{Live, Table};
 use crate::proxy::{self, ProxyParts, Workers};
-use crate::shutdown::{self, Stage, Trigger, Watched};
+use crate::shutdown::{self, Shutdown, Stage, Trigger, Watched};
 use crate::store::lock::LockError;
 use crate::takeover::{Successor, TakeError, Taking};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access_log::{AccessLog, Format};
 use crate::tls;
+use crate::traces;
 use crate::upstream::health;
 use ports::Ports;
-use steering::{Ground, Locked, Steering};
+use steering::{Ground, Locked, Steering, ended};
 
 /// How long workers may take to count what was cut at the end.
 const LAST_COUNTS: Duration = Duration::from_secs(1);
@@ -43,6 +44,8 @@ pub struct App {
     timeouts: ServerTimeouts,
     workers: Workers,
     certificates: Watched,
+    /// Tells a collector of spans, where the file names one.
+    traces: Option<Watched>,
     access_log: Option<Arc<AccessLog>>,
     /// Of workers and certificates; the rest has its own.
     trigger: Trigger,
@@ -130,6 +133,27 @@ pub async fn probe(pool: &config::Pool, health: &Health, address: &str) -> Resul
         .await
 }
 
+/// Starts to tell a collector of requests; `None` where the file names none.
+fn traces(
+    config: &Config,
+    telemetry: &Telemetry,
+    shutdown: Shutdown,
+) -> std::io::Result<Option<Watched>> {
+    let Some(collector) = &config.tracing.collector else {
+        return Ok(None);
+    };
+    let Some((spans, line)) = telemetry.start_spans(collector.queue) else {
+        return Ok(None);
+    };
+    let parts = traces::Parts {
+        collector: collector.clone(),
+        spans,
+        line,
+        shutdown,
+    };
+    traces::start(parts).map(Some)
+}
+
 impl App {
     /// Starts everything; `path` is what a reload reads. Sockets that are given are listened on instead of others. Within
     /// a runtime.
@@ -177,6 +201,7 @@ impl App {
             LogFormat::Text => Format::Text,
             LogFormat::Json => Format::Json,
         });
+        let traces = traces(&config, &telemetry, shutdown.clone())?;
         let live = Live::new(Table::build(&config, &Default::default(), &telemetry, None));
         let timeouts = config.server.timeouts.clone();
         let ground = Ground {
@@ -207,6 +232,7 @@ impl App {
             timeouts,
             workers,
             certificates,
+            traces,
             access_log,
             trigger,
             steering: Some(steering),
@@ -250,6 +276,7 @@ impl App {
             }
             happened = steering::happened(&mut self.steering, &self.ground, &self.ports) => happened,
             () = self.certificates.ended() => Happened::Ended("certificates"),
+            () = ended(&mut self.traces) => Happened::Ended("traces"),
         }
     }
 
@@ -344,7 +371,11 @@ impl App {
         if let Some(steering) = self.steering {
             steering.stop();
         }
-        if !self.certificates.join() {
+        let calm = [
+            self.certificates.join(),
+            self.traces.is_none_or(Watched::join),
+        ];
+        if calm.contains(&false) {
             tracing::warn!("a thread panicked on the way out");
         }
         if let Some(log) = self.access_log {

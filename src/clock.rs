@@ -22,6 +22,14 @@ pub fn wall() -> WallTime {
     WallTime::from_unix_millis(millis)
 }
 
+/// The same in nanoseconds of Unix time, for those who compare it with other machines' spans; 0 before 1970.
+#[expect(clippy::disallowed_methods, reason = "this is the place")]
+pub fn unix_nanos() -> u64 {
+    let after = SystemTime::now().duration_since(UNIX_EPOCH);
+    let nanos = after.unwrap_or_default().as_nanos();
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
 /// Gate time: continues where the journal left off, and advances with the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct GateClock {

@@ -24,6 +24,7 @@
 //! | [`hooks`] | programs and calls around a step | knows what they lead to |
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
+//! | [`traces`] | spans of requests to a collector | knows who tells it |
 //! | [`takeover`] | one process takes the place of another | starts or stops a part |
 //! | [`console`] | the dashboard's files | holds data |
 //! | [`report`] | records as text | computes what is not in them |
@@ -63,5 +64,6 @@ pub mod stub;
 pub mod takeover;
 pub mod telemetry;
 pub mod tls;
+pub mod traces;
 pub mod upstream;
 pub mod wire;

@@ -585,7 +585,6 @@ fn every_refusal_is_a_problem_document() {
         ("GET", "/api/rollouts/analyzer/events?after=x", "", 422),
         ("GET", "/api/rollouts/analyzer/events?limit=0", "", 422),
         ("GET", "/api/rollouts/analyzer/events?limit=10001", "", 422),
-        ("GET", "/api/rollouts/analyzer/report?format=html", "", 422),
         ("GET", "/api/rollouts/analyzer/report?format=pdf", "", 422),
         ("GET", "/api/assign", "", 422),
         ("GET", "/api/assign?learner=", "", 422),
@@ -717,6 +716,21 @@ fn a_rollout_shows_how_it_stands() {
             .get("/api/rollouts/analyzer/report?format=json")
             .json()["rollout"],
         "analyzer"
+    );
+    let report = house.get("/api/rollouts/analyzer/report?format=html");
+    assert_eq!(
+        (report.status, report.headers["content-type"].as_str()),
+        (200, "text/html; charset=utf-8")
+    );
+    let policy = &report.headers["content-security-policy"];
+    assert!(
+        policy.starts_with("default-src 'none'; style-src 'unsafe-inline'"),
+        "{policy}"
+    );
+    assert!(
+        report.body.starts_with("<!doctype html>"),
+        "{}",
+        report.body
     );
 }
 

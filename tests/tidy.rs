@@ -109,6 +109,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "shutdown",
         ],
     ),
+    (
+        "traces",
+        &[
+            "telemetry",
+            "outbound",
+            "config",
+            "rollout",
+            "clock",
+            "shutdown",
+        ],
+    ),
     ("takeover", &["live", "telemetry", "records", "rollout"]),
     (
         "app",
@@ -133,6 +144,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "takeover",
             "telemetry",
             "tls",
+            "traces",
             "upstream",
         ],
     ),

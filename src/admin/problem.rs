@@ -31,6 +31,11 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
     }
 
+    /// 500: what went wrong is ours, and in the log.
+    pub(super) fn internal(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    }
+
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
@@ -83,10 +88,7 @@ impl From<DrainError> for Problem {
 impl From<HistoryError> for Problem {
     fn from(error: HistoryError) -> Self {
         tracing::warn!(%error, "the history cannot be read");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the history cannot be read; the log says why",
-        )
+        Self::internal("the history cannot be read; the log says why")
     }
 }
 

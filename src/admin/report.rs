@@ -1,19 +1,19 @@
-//! The report of the present or last run.
+//! The report of the present or last run, in three forms.
 
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::ask::{Place, Query};
 use super::problem::Problem;
-use super::rollouts::status;
 use super::routes::App;
-use crate::control::RolloutView;
-use crate::records::event::EventRecord;
 use crate::report::{self, ReportInput};
 
-/// Events read at once.
-const PAGE: usize = 1000;
+/// What a browser lets the page do: nothing but its own style.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A form with its type and what writes it.
+type Form = (&'static str, fn(&ReportInput) -> String);
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -22,39 +22,24 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let view = place.rollout(&app)?;
     let query = query.only(&["format"])?;
-    let (kind, render): (_, fn(&ReportInput) -> String) = match query.text("format")? {
-        None | Some("md") => ("text/markdown; charset=utf-8", report::markdown),
-        Some("json") => ("application/json", report::json),
-        Some("html") => return Err(Problem::invalid("format html: not in this version")),
-        Some(other) => {
-            return Err(Problem::invalid(format!(
-                "format {other:?} is neither md nor json"
-            )));
-        }
-    };
-    let events = events_of_run(&app, &view).await?;
-    let input = ReportInput {
-        rollout: view.rollout.clone(),
-        status: status(&view),
-        events,
-    };
-    Ok(([(CONTENT_TYPE, kind)], render(&input)).into_response())
+    let (kind, write) = form(query.text("format")?)?;
+    let input = app.control.report(&view).await?;
+    let written = tokio::task::spawn_blocking(move || write(&input)).await;
+    let text = written.map_err(|ended| {
+        tracing::error!(%ended, rollout = %view.rollout, "a report could not be written");
+        Problem::internal("the report could not be written; the log says why")
+    })?;
+    let headers = [(CONTENT_TYPE, kind), (CONTENT_SECURITY_POLICY, POLICY)];
+    Ok((headers, text).into_response())
 }
 
-/// Every event of the present or last run, oldest first.
-async fn events_of_run(app: &App, view: &RolloutView) -> Result<Vec<EventRecord>, Problem> {
-    let mut events = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = app.control.history(view, after, PAGE).await?;
-        let Some(last) = page.last() else {
-            return Ok(events);
-        };
-        after = last.id;
-        events.extend(
-            page.iter()
-                .filter(|event| event.run == view.status.run)
-                .map(|event| EventRecord::clone(event)),
-        );
+fn form(name: Option<&str>) -> Result<Form, Problem> {
+    match name {
+        None | Some("md") => Ok(("text/markdown; charset=utf-8", report::markdown)),
+        Some("json") => Ok(("application/json", report::json)),
+        Some("html") => Ok(("text/html; charset=utf-8", report::html)),
+        Some(other) => Err(Problem::invalid(format!(
+            "format {other:?} is neither md, json nor html"
+        ))),
     }
 }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::records::Moment;
 use crate::records::event::EventRecord;
-use crate::records::status::{PerArm, SegmentRecord, SpanRecord, StatusRecord};
+use crate::records::sample::SampleRecord;
+use crate::records::status::{SegmentRecord, StatusRecord};
 use crate::rollout::weight::{Weight, WeightError};
 
 /// Body of `POST /api/rollouts/R/ACTION`; may be left out.
@@ -203,18 +204,6 @@ pub struct SamplesAnswer {
     pub step_ms: u64,
     /// Oldest first; a step in which nothing was counted is left out.
     pub samples: Vec<SampleRecord>,
-}
-
-/// What was counted in one step, on both arms and over all segments.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SampleRecord {
-    /// Its beginning, a multiple of the step on the gate's clock.
-    pub at: Moment,
-    pub clock_ms: u64,
-    /// The step, or more where only coarser slots are kept: 10 s after an hour, 60 s after a day.
-    pub width_ms: u64,
-    #[serde(flatten)]
-    pub arms: PerArm<SpanRecord>,
 }
 
 /// Answer of `POST …/incidents`.

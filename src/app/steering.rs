@@ -220,7 +220,7 @@ impl Ground {
 }
 
 /// The end of a part that may not be there.
-async fn ended(part: &mut Option<Watched>) {
+pub(super) async fn ended(part: &mut Option<Watched>) {
     match part {
         Some(part) => part.ended().await,
         None => std::future::pending().await,

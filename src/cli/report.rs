@@ -33,10 +33,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<ExitCode> {
         Format::Md if args.client.json => ("json", "application/json"),
         Format::Md => ("md", "text/markdown"),
         Format::Json => ("json", "application/json"),
-        Format::Html => {
-            eprintln!("serin: the report as HTML is not in this version");
-            return Ok(ExitCode::from(super::EXIT_USAGE));
-        }
+        Format::Html => ("html", "text/html"),
     };
     super::block_on(async {
         let client = Client::from_args(&args.client)?;

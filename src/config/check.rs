@@ -11,9 +11,11 @@ use super::amount::Size;
 use super::env::Env;
 use super::faults::Faults;
 use super::form::Count;
-use super::leaf::HostName;
+use super::header::CallHeaders;
+use super::leaf::{CallUrl, HostName};
 use super::{
-    Admin, Config, Limits, Log, Pool, Rollout, Server, ServerTimeouts, SignalSource, State,
+    Admin, Collector, Config, Limits, Log, Pool, Rollout, Server, ServerTimeouts, SignalSource,
+    State, Tracing,
 };
 use super::{listeners, notify, overload, people, pools, raw, rollouts, routes, tokens};
 use crate::rollout::name::{PoolName, RolloutName};
@@ -39,7 +41,31 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         rollouts,
         notify,
         rehearsals: file.rehearsal.enabled,
+        tracing: tracing(file.tracing),
     })
+}
+
+fn tracing(raw: raw::Tracing) -> Tracing {
+    let raw::Tracing {
+        endpoint,
+        share,
+        parents,
+        service,
+        headers: CallHeaders(headers),
+        timeout,
+        queue,
+    } = raw;
+    Tracing {
+        collector: endpoint.map(|CallUrl(endpoint)| Collector {
+            endpoint,
+            headers,
+            service,
+            timeout: timeout.0,
+            queue: usize_of(queue),
+        }),
+        share,
+        parents,
+    }
 }
 
 /// What is scraped from endpoints needs to know them before the first request.

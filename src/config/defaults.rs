@@ -274,3 +274,14 @@ fn source(text: &str) -> LearnerSource {
 fn condition(text: &str) -> Condition {
     Condition::parse(text).expect("the conditions above are well formed")
 }
+
+/// One in a hundred tells what is usual; what a client records is told always.
+pub(super) fn traced() -> Weight {
+    Weight::from_ppm(10_000).unwrap_or(Weight::ZERO)
+}
+/// The program's name.
+pub(super) const TRACED_SERVICE: &str = "serin";
+/// What the protocol's own exporters wait.
+pub(super) const TRACING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Some seconds of a thousand told requests a second: 4 MiB or so.
+pub(super) const TRACING_QUEUE: u64 = 8_192;

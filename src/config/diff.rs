@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::amount::format_size;
 use super::{
-    AccessLog, Admin, Channel, Config, Dns, Ejection, Endpoint, Health, HealthKind, LearnerSource,
-    Mirror, Pool, Rollout, Route, Server, Signal, Target, Token,
+    AccessLog, Admin, Channel, Collector, Config, Dns, Ejection, Endpoint, Health, HealthKind,
+    LearnerSource, Mirror, Pool, Rollout, Route, Server, Signal, Target, Token, Tracing,
 };
 use crate::proxy_protocol::Version;
 use crate::rollout::name::RolloutName;
@@ -70,6 +70,15 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         &rehearsal(old),
         &rehearsal(new),
     );
+    diff.settings(Area::Server, "tracing.", &tracing(old), &tracing(new));
+    let headers = |config: &Config| {
+        let collector = config.tracing.collector.as_ref();
+        collector.map(|collector| collector.headers.clone())
+    };
+    // Values may be secrets.
+    if headers(old).unwrap_or_default() != headers(new).unwrap_or_default() {
+        diff.restart.push("tracing.headers changed".to_owned());
+    }
     diff.names(Area::Pools, "pool", &old.pools, &new.pools);
     for (name, old, new) in common(&old.pools, &new.pools) {
         diff.endpoints(name.as_str(), old, new);
@@ -100,6 +109,14 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         );
     }
     diff
+}
+
+fn tracing(config: &Config) -> Settings {
+    let Tracing { share, parents, .. } = &config.tracing;
+    vec![
+        ("share", share.to_string()),
+        ("parents", format!("{parents:?}").to_lowercase()),
+    ]
 }
 
 fn rehearsal(config: &Config) -> Settings {
@@ -327,7 +344,28 @@ fn fixed(config: &Config) -> Settings {
             "state.record_inputs",
             config.state.record_inputs.to_string(),
         ),
+        (
+            "tracing.endpoint",
+            collector(config, |to| to.endpoint.to_string()),
+        ),
+        (
+            "tracing.service",
+            collector(config, |to| to.service.clone()),
+        ),
+        (
+            "tracing.timeout",
+            collector(config, |to| format_duration(to.timeout)),
+        ),
+        (
+            "tracing.queue",
+            collector(config, |to| to.queue.to_string()),
+        ),
     ]
+}
+
+fn collector(config: &Config, word: impl Fn(&Collector) -> String) -> String {
+    let collector = config.tracing.collector.as_ref();
+    collector.map_or_else(|| "none".to_owned(), word)
 }
 
 fn server(server: &Server) -> Settings {

@@ -11,6 +11,10 @@ use super::form::{Form, Reading};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Headers(pub(super) Vec<(HeaderName, HeaderValue)>);
 
+/// The same for a call of serin's own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct CallHeaders(pub(super) Vec<(HeaderName, HeaderValue)>);
+
 /// What serin itself says, or what frames a message: a pool's constant value would break it.
 const RESERVED_HEADERS: [&str; 17] = [
     "connection",
@@ -55,6 +59,17 @@ impl Form for Headers {
             "propertyNames": { "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" },
             "additionalProperties": { "type": "string" },
         })
+    }
+}
+
+impl Form for CallHeaders {
+    fn read(value: &DeValue<'_>, key: &str, reading: &mut Reading<'_>) -> Option<Self> {
+        let Headers(headers) = Headers::read(value, key, reading)?;
+        Some(Self(headers))
+    }
+
+    fn schema() -> Value {
+        Headers::schema()
     }
 }
 

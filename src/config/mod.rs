@@ -80,6 +80,37 @@ pub struct Config {
     pub notify: Vec<Channel>,
     /// Whether faults may be injected into canary's requests.
     pub rehearsals: bool,
+    pub tracing: Tracing,
+}
+
+/// Which requests are told as spans, and to whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracing {
+    /// `None` where nobody is told.
+    pub collector: Option<Collector>,
+    /// Of the requests whose client says nothing of a trace.
+    pub share: Weight,
+    pub parents: Parents,
+}
+
+/// Whose word counts that a trace is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parents {
+    All,
+    /// Trusted peers'.
+    Trusted,
+}
+
+/// Who takes spans: OTLP over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collector {
+    pub endpoint: http::Uri,
+    /// Values may be secrets.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub service: String,
+    pub timeout: Duration,
+    /// Spans that wait at most.
+    pub queue: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -15,18 +15,19 @@ use super::defaults;
 use super::ejection::EjectionTable;
 use super::endpoints::EndpointForm;
 use super::form::{Count, Entries, Named, OrFalse, Reading};
-use super::header::Headers;
+use super::header::{CallHeaders, Headers};
 use super::leaf::{CallUrl, ChannelName, EventWord, HostName, Sha256Hex, TokenName, UrlPath, Wait};
 use super::overload::{PoolOverload, ServerOverload};
 use super::staged::Rollout;
 use super::table::table;
 use super::word::{Listen, ListenTls, PoolTlsTable};
 use super::{
-    AccessLog, Balance, ChannelKind, Dns, HealthKind, HostPattern, LogFormat, LogLevel, Protocol,
-    Role,
+    AccessLog, Balance, ChannelKind, Dns, HealthKind, HostPattern, LogFormat, LogLevel, Parents,
+    Protocol, Role,
 };
 use crate::proxy_protocol::Version;
 use crate::rollout::name::{PoolName, RolloutName};
+use crate::rollout::weight::Weight;
 
 table! {
     /// The configuration of serin.
@@ -48,6 +49,8 @@ table! {
             rehearsal: Rehearsal = Rehearsal::default(),
             /// Who is told of what happens.
             notify: Vec<Notify> = Vec::new(),
+            /// Spans of requests for a collector of OpenTelemetry.
+            tracing: Tracing = Tracing::default(),
         }
         later { fleet, }
     }
@@ -59,6 +62,30 @@ table! {
         has {
             /// Whether faults may be injected into canary's requests.
             enabled: bool = false,
+        }
+    }
+}
+
+table! {
+    /// Spans of requests for a collector of OpenTelemetry; none without an endpoint.
+    Tracing {
+        may {
+            /// Where spans are posted by OTLP over HTTP, in protobuf.
+            endpoint: CallUrl,
+        }
+        has {
+            /// Of the requests whose client says nothing of a trace, so many are told.
+            share: Weight = defaults::traced(),
+            /// Whose traces go on as their client records them: of "all", or of "trusted" peers only.
+            parents: Parents = Parents::All,
+            /// What the spans are said to be of.
+            service: String = defaults::TRACED_SERVICE.to_owned(),
+            /// Headers set on what is posted.
+            headers: CallHeaders = CallHeaders::default(),
+            /// How long the collector may take.
+            timeout: Wait = Wait(defaults::TRACING_TIMEOUT),
+            /// Spans that wait at most; more are dropped.
+            queue: Count<1, 1_000_000> = Count(defaults::TRACING_QUEUE),
         }
     }
 }

@@ -12,7 +12,8 @@ use super::form::{Form, Reading};
 use super::leaf::HostName;
 use super::table::{choices, no_choice, table};
 use super::{
-    AccessLog, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OverEndpoints, Protocol,
+    AccessLog, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OverEndpoints, Parents,
+    Protocol,
 };
 use crate::proxy_protocol::Version;
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
@@ -159,6 +160,7 @@ impl FailureKind {
 choices! { LogLevel {
     "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" => LogLevel::Info, "debug" => LogLevel::Debug, "trace" => LogLevel::Trace,
 } }
+choices! { Parents { "all" => Parents::All, "trusted" => Parents::Trusted, } }
 choices! { LogFormat { "text" => LogFormat::Text, "json" => LogFormat::Json, } }
 choices! { Balance {
     "round_robin" => Balance::RoundRobin, "least_requests" => Balance::LeastRequests, "p2c" => Balance::P2c,

@@ -1,7 +1,8 @@
 //! The control path: one task that owns the gates and is the only writer of `live`.
 //!
 //! `driver` takes ticks, orders and the store's word to the gates; `carry_out` does what they answer, in their order;
-//! `events` keeps the history that people read, `samples` reads the figures over time; `hearing` takes what is said from outside; `reload` applies a new
+//! `events` keeps the history that people read, `samples` reads the figures over time, `report` gathers what a report is made of and `written` leaves
+//! reports beside the deployment logs; `hearing` takes what is said from outside; `reload` applies a new
 //! proxy.toml. Requests never pass here, and with
 //! this room stopped traffic flows on at the last weights. Never waits for the disk.
 
@@ -14,6 +15,7 @@ mod journal;
 mod mirrored;
 mod order;
 mod reload;
+mod report;
 mod samples;
 mod seconds;
 mod settings;
@@ -21,6 +23,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod view;
+mod written;
 
 pub use events::{HistoryError, Subscription};
 pub use handle::{DrainError, Handle, HearError, Lookup};

@@ -20,7 +20,8 @@ pub(super) fn settings(
     split: Split,
 ) -> RolloutSettings {
     let plan = gate.plan().unwrap_or(&rollout.plan);
-    let stage = plan.stage(gate.stage_index().unwrap_or(0));
+    let index = gate.stage_index();
+    let stage = plan.stage(index.unwrap_or(0));
     let answer_head = config
         .pools
         .get(&rollout.plan.identity.canary)
@@ -32,6 +33,9 @@ pub(super) fn settings(
         patience: gate.patience(),
         failover_after: rollout.failover_after.or_else(derived),
         injection: gate.injection(),
+        stage: index
+            .and_then(|index| plan.stage(index))
+            .map(|stage| stage.name.clone()),
     }
 }
 

@@ -15,6 +15,7 @@ use super::handle::Handle;
 use super::journal::{Journal, Reports};
 use super::settings::settings;
 use super::view::Shared;
+use super::written;
 use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
 use crate::hooks;
@@ -55,6 +56,8 @@ pub struct Control {
     handle: Handle,
     thread: Watched,
     hooks: Watched,
+    /// `None` where there is no store.
+    reports: Option<Watched>,
 }
 
 /// Why the control path cannot begin.
@@ -113,6 +116,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     let (runner, hooks_thread) = hooks::start(shutdown.clone())?;
     driver.hooks = Some(runner.due);
     driver.restore(clock.now(), recovered)?;
+    let store = driver.store.clone();
 
     let (inbox, orders) = mpsc::channel(INBOX);
     let handle = Handle {
@@ -125,6 +129,9 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
+    let reports_thread = store
+        .map(|store| written::start(handle.clone(), store, shutdown.clone()))
+        .transpose()?;
     let thread = Watched::spawn("control", move || {
         runtime.block_on(run(driver, clock, orders, reports, runner.ended, shutdown));
     })?;
@@ -132,6 +139,7 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         handle,
         thread,
         hooks: hooks_thread,
+        reports: reports_thread,
     })
 }
 
@@ -155,18 +163,29 @@ impl Control {
         self.handle.clone()
     }
 
-    /// Resolves when the driver's thread or that of the hooks has ended, by shutdown or by a fault.
+    /// Resolves when the driver's thread, that of the hooks or that of the reports has ended, by shutdown or by a fault.
     pub async fn ended(&mut self) {
+        let reports = async {
+            match &mut self.reports {
+                Some(reports) => reports.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.thread.ended() => {}
             () = self.hooks.ended() => {}
+            () = reports => {}
         }
     }
 
     /// Waits for the threads; false if one panicked. Blocks.
     #[must_use]
     pub fn join(self) -> bool {
-        let calm = [self.thread.join(), self.hooks.join()];
+        let calm = [
+            self.thread.join(),
+            self.hooks.join(),
+            self.reports.is_none_or(Watched::join),
+        ];
         !calm.contains(&false)
     }
 }

@@ -178,6 +178,7 @@ fn rollout(
         error_statuses: typed.error_statuses.clone(),
         stream_grace: typed.stream_grace,
         injection: settings.injection,
+        stage: settings.stage,
         mirror: mirror(name, typed, telemetry),
         meter: telemetry.rollout(name, &settings.latency_limits_us, typed.max_segments),
         max_segments: typed.max_segments,
@@ -213,6 +214,7 @@ fn at_rest() -> RolloutSettings {
         patience: PATIENCE,
         failover_after: None,
         injection: None,
+        stage: None,
     }
 }
 
@@ -247,6 +249,7 @@ fn rules(config: &Config, previous: Option<&Table>) -> Rules {
         limits: config.server.limits,
         timeouts: config.server.timeouts.clone(),
         access: config.server.log.access,
+        tracing: config.tracing.clone(),
         claimed_lengths: claimed
             .iter()
             .fold(0, |bits, name| bits | 1 << name.len().min(63)),
@@ -262,8 +265,8 @@ pub(super) mod tests {
     };
     use crate::config::{
         AccessLog, Admin, Balance, Endpoint, Failover, HostPattern, LearnerSource, Limits, Log,
-        LogFormat, LogLevel, Overload, Pool, PoolTimeouts, Retries, Rollout, Route, Server,
-        ServerTimeouts, State, Target, Transport,
+        LogFormat, LogLevel, Overload, Parents, Pool, PoolTimeouts, Retries, Rollout, Route,
+        Server, ServerTimeouts, State, Target, Tracing, Transport,
     };
     use crate::rollout::condition::{Condition, Metric, Op, Selector};
     use crate::rollout::name::StageName;
@@ -328,6 +331,11 @@ pub(super) mod tests {
             }],
             notify: Vec::new(),
             rehearsals: false,
+            tracing: Tracing {
+                collector: None,
+                share: Weight::ZERO,
+                parents: Parents::All,
+            },
             rollouts: [(rollout_name.clone(), rollout(plan(rollout_name)))].into(),
         }
     }

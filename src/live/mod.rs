@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, Cache, Guard};
 use tokio::sync::watch;
 
 use crate::rollout::assign::Split;
-use crate::rollout::name::PoolName;
+use crate::rollout::name::{PoolName, StageName};
 use crate::rollout::rehearsal::Injection;
 use crate::upstream::pool::Pool;
 
@@ -60,6 +60,8 @@ pub struct RolloutSettings {
     pub failover_after: Option<Duration>,
     /// Faults that a rehearsal puts into canary's requests.
     pub injection: Option<Injection>,
+    /// That the rollout is in, or ended in; `None` before any run.
+    pub stage: Option<StageName>,
 }
 
 /// A pool as operators see it.

@@ -13,10 +13,10 @@ use ipnet::IpNet;
 
 use super::routes::Routes;
 use super::{EjectionView, EndpointView, PoolView, Pools, RolloutSettings};
-use crate::config::{self, AccessLog, Failover, LearnerSource, Limits, ServerTimeouts};
+use crate::config::{self, AccessLog, Failover, LearnerSource, Limits, ServerTimeouts, Tracing};
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::PoolHealth;
-use crate::rollout::name::{Arm, PoolName, RolloutName};
+use crate::rollout::name::{Arm, PoolName, RolloutName, StageName};
 use crate::rollout::rehearsal::Injection;
 use crate::rollout::segments::OTHER_SEGMENT;
 use crate::telemetry::{MirrorMeter, RolloutMeter, Telemetry};
@@ -84,6 +84,8 @@ pub struct Rules {
     pub timeouts: ServerTimeouts,
     /// Which requests the access log tells.
     pub access: AccessLog,
+    /// Which requests are told as spans, where somebody takes them.
+    pub tracing: Tracing,
     /// Names of headers that any pool sets, in lower case with `_` as `-`, sorted: learners may not set them.
     pub claimed: Vec<Box<str>>,
     /// Bit n is set where a claimed name is n bytes long (64 and more share the last bit).
@@ -109,6 +111,8 @@ pub struct Rollout {
     pub stream_grace: Duration,
     /// Faults of a rehearsal.
     pub injection: Option<Injection>,
+    /// That the rollout is in, or ended in; `None` before any run.
+    pub stage: Option<StageName>,
     /// Copies of baseline's requests for canary; `None` where none are made.
     pub mirror: Option<Arc<Mirror>>,
     pub meter: RolloutMeter,
@@ -295,6 +299,7 @@ impl Rollout {
             patience: self.patience,
             failover_after: Some(self.failover_after),
             injection: None,
+            stage: self.stage.clone(),
         }
     }
 
@@ -321,6 +326,7 @@ impl Rollout {
             error_statuses: self.error_statuses.clone(),
             stream_grace: self.stream_grace,
             injection: settings.injection,
+            stage: settings.stage,
             mirror: self.mirror.clone(),
             meter: telemetry.rollout(&self.name, &settings.latency_limits_us, self.max_segments),
             max_segments: self.max_segments,

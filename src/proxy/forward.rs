@@ -103,6 +103,7 @@ pub(super) async fn forward(start: Start, mut order: Order) -> Result<Reply, Fau
         match course.attempt(&mut order).await {
             Ok(reply) => return Ok(reply),
             Err(failure) => {
+                course.tell_failure(failure);
                 let next = next(course.situation(&order, failure));
                 course.turn(next, failure)?;
             }
@@ -137,6 +138,18 @@ impl Course {
     fn earn(&self) {
         let share = self.held.pool(self.pool).config().retries.budget;
         self.worker.earn_retry(self.pool, share, self.began);
+    }
+
+    fn tell_attempt(&self) {
+        if let Some(tries) = self.ledger.told() {
+            tries.begin(&self.held.pool(self.pool).name);
+        }
+    }
+
+    fn tell_failure(&self, failure: Failure) {
+        if let Some(tries) = self.ledger.told().filter(|_| failure != Failure::Moved) {
+            tries.fail(&self.held.pool(self.pool).name, failure);
+        }
     }
 
     // One attempt, from the choice of an endpoint to the answer's head.
@@ -185,6 +198,7 @@ impl Course {
         let (connection, now) = match self.connection(order, now).await {
             Ok(found) => found,
             Err(failure) => {
+                self.tell_attempt();
                 let is_timeout = failure == Failure::ConnectTimeout;
                 let waited = clock::now().saturating_duration_since(now);
                 trial.fail(is_timeout.then_some(waited));
@@ -196,6 +210,7 @@ impl Course {
             self.worker.connections.give_back(connection, now);
             return Err(Failure::Moved);
         }
+        self.tell_attempt();
         trial.sent(connection.endpoint().begin(), now);
         self.send(order, trial, connection).await
     }

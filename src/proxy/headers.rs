@@ -21,8 +21,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -265,6 +265,29 @@ fn ids(headers: &mut HeaderMap, seen: Seen, dice: Dice) {
     }
 }
 
+/// What a client says of the trace that its request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) trace: u128,
+    pub(super) parent: u64,
+    pub(super) is_sampled: bool,
+}
+
+/// `None` where it says nothing, says it twice, or says what is no trace.
+pub(super) fn said_trace(headers: &HeaderMap) -> Option<Said> {
+    let mut lines = headers.get_all(TRACEPARENT).iter();
+    let (line, None) = (lines.next()?, lines.next()) else {
+        return None;
+    };
+    let text = line.to_str().ok().filter(|_| is_traceparent(line))?;
+    let number = |digits: Option<&str>| u128::from_str_radix(digits?, 16).ok();
+    Some(Said {
+        trace: number(text.get(3..35))?,
+        parent: u64::try_from(number(text.get(36..52))?).ok()?,
+        is_sampled: number(text.get(53..55))? & 1 == 1,
+    })
+}
+
 fn traceparent(dice: Dice) -> Bytes {
     let mut text = BytesMut::with_capacity(55);
     text.extend_from_slice(b"00-");
@@ -361,7 +384,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{AccessLog, Limits, Overload, ServerTimeouts};
+    use crate::config::{AccessLog, Limits, Overload, Parents, ServerTimeouts, Tracing};
+    use crate::rollout::weight::Weight;
     use crate::upstream::admission::Admission;
 
     const DICE: Dice = Dice {
@@ -420,6 +444,11 @@ mod tests {
                 drain: second,
             },
             access: AccessLog::Off,
+            tracing: Tracing {
+                collector: None,
+                share: Weight::ZERO,
+                parents: Parents::All,
+            },
             claimed: claimed.iter().map(|&name| name.into()).collect(),
             claimed_lengths: claimed
                 .iter()

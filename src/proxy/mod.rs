@@ -5,7 +5,7 @@
 //! noted, on the clock of `coarse`. `service` is the table of contents of one request: `translate`, `check`, `learner`,
 //! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
 //! `download` and `answer` down, `kept` for the connection, `grpc` where it is a call, `outcome` for the records, `visit` for the
-//! access log, and `respond` where an error becomes a status. `deadline` is what all of them wait by. Where a request asks
+//! access log and, with `trace`, for spans, and `respond` where an error becomes a status. `deadline` is what all of them wait by. Where a request asks
 //! for another protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows;
 //! `stay` looks after them and after streams; `mirror` sends copies of baseline's requests to canary. Knows nothing of
 //! the control path.
@@ -45,6 +45,7 @@ mod respond;
 mod seen;
 mod service;
 mod stay;
+mod trace;
 mod translate;
 mod transport;
 mod tunnel;
@@ -150,6 +151,7 @@ pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers
             max_connections: (parts.max_connections / count).max(1),
             shutdown: parts.shutdown.clone(),
             access_log: parts.telemetry.access_log(),
+            spans: parts.telemetry.spans(),
         };
         spawn(worker, worker_parts, sender.clone())?;
     }

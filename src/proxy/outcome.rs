@@ -3,7 +3,7 @@
 //! Pool figures hold every attempt. Arm figures hold one outcome for each learner request, of its own arm: failed if
 //! any attempt there failed, whatever a retry or failover made of it afterwards.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use http::StatusCode;
 
 use super::body::{Progress, Source};
 use super::forward::Course;
+use super::trace::Tries;
 use super::worker::Worker;
 use crate::clock;
 use crate::live::{Held, PoolIndex, RolloutIndex};
@@ -47,6 +48,8 @@ pub(super) struct Ledger {
     worker: Rc<Worker>,
     /// What is owed, with the table it refers to; `None` for no rollout, pinned, forced, or recorded already.
     owed: RefCell<Option<(Held, OwnArm)>>,
+    /// Where its attempts are told, of a request that a span is made of.
+    tries: OnceCell<Rc<Tries>>,
 }
 
 /// One attempt under way. Dropped before it was concluded, the client is gone: that is recorded too.
@@ -76,7 +79,18 @@ impl Ledger {
         Rc::new(Self {
             worker: Rc::clone(worker),
             owed: RefCell::new(owed),
+            tries: OnceCell::new(),
         })
+    }
+
+    /// Tells of each attempt there, from now on.
+    pub(super) fn tell(&self, tries: &Rc<Tries>) {
+        self.tries.get_or_init(|| Rc::clone(tries));
+    }
+
+    /// Who is told of attempts, if anybody is.
+    pub(super) fn told(&self) -> Option<&Tries> {
+        self.tries.get().map(|tries| &**tries)
     }
 
     /// The split was replaced before an attempt began: the request counts under the new one, if it was not counted

@@ -145,7 +145,7 @@ pub(super) async fn handle(
 async fn serve(
     client: &Client,
     request: Request<Incoming>,
-    visit: Option<&mut Visit>,
+    mut visit: Option<&mut Visit>,
 ) -> Result<(Response<()>, Passed), Fault> {
     let began = clock::now();
     let held = client.worker.table();
@@ -197,6 +197,9 @@ async fn serve(
     headers::strip_request_hops(&mut parts.headers, seen);
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
     headers::forward(&mut parts.headers, &client.peer, dice());
+    if let Some(visit) = &mut visit {
+        visit.pass_trace(&mut parts.headers);
+    }
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
     // HTTP/2 tells of a request that it was not processed, and then any may go again.
     let keeps = is_idempotent || held.pool(destination.pool).transport.is_http2();
@@ -225,7 +228,7 @@ async fn serve(
     } = destination;
     if let Some(visit) = visit {
         let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
-        visit.routed(&held, pool, chosen);
+        visit.routed(&held, pool, chosen, &ledger);
     }
     order.shadow = Shadow::cast(&client.worker, &held, chosen, client.whose, &order);
     let key = chosen.map_or_else(

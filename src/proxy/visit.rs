@@ -1,4 +1,5 @@
-//! One request as the access log tells it: noted as it comes, written when the last of its answer has been handed on.
+//! One request as the access log and a collector of traces are told of it: noted as it comes, told when the last of its
+//! answer has been handed on.
 //!
 //! Owns which requests are told. Where none is, nothing is noted. Decides nothing about the request.
 
@@ -7,8 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, header};
 
+use super::outcome::Ledger;
+use super::trace::{Trace, Tries};
 use super::worker::Worker;
 use crate::clock;
 use crate::config::AccessLog;
@@ -17,13 +20,16 @@ use crate::rollout::name::Arm;
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
 use crate::telemetry::access_log::Line;
+use crate::telemetry::spans::Span;
 use crate::upstream::endpoint::Endpoint;
 
 /// What is known of a request so far.
 pub(super) struct Visit {
     worker: Rc<Worker>,
-    /// Only if it went ill.
-    errors_only: bool,
+    /// `None` where the access log is not told.
+    told: Option<Told>,
+    /// `None` where no span is made of it.
+    traced: Option<(Trace, Rc<Tries>)>,
     at: WallTime,
     began: Instant,
     client: IpAddr,
@@ -39,6 +45,14 @@ pub(super) struct Visit {
     whole: bool,
 }
 
+/// When the access log tells of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    Always,
+    /// Only if it went ill.
+    Errors,
+}
+
 struct Route {
     held: Held,
     pool: PoolIndex,
@@ -52,16 +66,25 @@ impl Visit {
         client: IpAddr,
         request: &Request<B>,
     ) -> Option<Box<Self>> {
-        let errors_only = match worker.table().rules().access {
-            AccessLog::Off => return None,
-            AccessLog::Errors => true,
-            AccessLog::Share(share) if is_drawn(share) => false,
-            AccessLog::Share(_) => return None,
-            AccessLog::All => false,
+        let table = worker.table();
+        let rules = table.rules();
+        let told = match rules.access {
+            AccessLog::Off => None,
+            AccessLog::Errors => Some(Told::Errors),
+            AccessLog::Share(share) => is_drawn(share).then_some(Told::Always),
+            AccessLog::All => Some(Told::Always),
         };
+        let trace = worker.spans.as_ref().and_then(|_| {
+            let is_trusted = rules.trusts(client);
+            Trace::begin(&rules.tracing, is_trusted, request.headers())
+        });
+        if told.is_none() && trace.is_none() {
+            return None;
+        }
         Some(Box::new(Self {
             worker: Rc::clone(worker),
-            errors_only,
+            told,
+            traced: trace.map(|trace| (trace, Rc::default())),
             at: clock::wall(),
             began: clock::now(),
             client,
@@ -78,12 +101,23 @@ impl Visit {
         }))
     }
 
+    /// Tells the endpoint of the trace, where the request is in one that is told.
+    pub(super) fn pass_trace(&mut self, headers: &mut HeaderMap) {
+        if let Some((trace, _)) = &mut self.traced {
+            trace.pass(headers);
+        }
+    }
+
     pub(super) fn routed(
         &mut self,
         held: &Held,
         pool: PoolIndex,
         chosen: Option<(RolloutIndex, Arm)>,
+        ledger: &Ledger,
     ) {
+        if let Some((_, tries)) = &self.traced {
+            ledger.tell(tries);
+        }
         self.route = Some(Route {
             held: Rc::clone(held),
             pool,
@@ -110,24 +144,70 @@ impl Visit {
     }
 
     fn is_told(&self) -> bool {
-        !self.errors_only || self.error.is_some() || self.status.is_server_error() || !self.whole
+        match self.told {
+            None => false,
+            Some(Told::Always) => true,
+            Some(Told::Errors) => {
+                self.error.is_some() || self.status.is_server_error() || !self.whole
+            }
+        }
+    }
+
+    fn span(&self, trace: &Trace, tries: &Tries) -> Span {
+        let route = self.route.as_ref();
+        let rollout = route.and_then(|route| {
+            let (rollout, _) = route.chosen?;
+            Some(route.held.rollout(rollout))
+        });
+        let meant = || route.map(|route| route.held.pool(route.pool).name.clone());
+        Span {
+            trace: trace.trace,
+            id: trace.id,
+            parent: trace.parent,
+            state: trace.state.clone(),
+            began_ns: trace.began_ns,
+            took: clock::now().saturating_duration_since(self.began),
+            client: self.client,
+            method: self.method.as_str().to_owned(),
+            version: protocol(self.version).trim_start_matches("HTTP/"),
+            host: self.host().map(str::to_owned),
+            path: self.uri.path().to_owned(),
+            status: self.status.as_u16(),
+            error: self.error,
+            rollout: rollout.map(|rollout| rollout.name.clone()),
+            stage: rollout.and_then(|rollout| rollout.stage.clone()),
+            arm: route.and_then(|route| Some(route.chosen?.1)),
+            pool: tries.pool().or_else(meant),
+            endpoint: self.endpoint.as_deref().map(|one| one.address().to_owned()),
+            attempts: tries.count(),
+            failures: tries.failures(self.began),
+            bytes: self.bytes,
+            whole: self.whole,
+        }
+    }
+
+    fn host(&self) -> Option<&str> {
+        let said = self.host.as_ref().and_then(|host| host.to_str().ok());
+        self.uri.authority().map(|host| host.as_str()).or(said)
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
+        if let (Some(spans), Some((trace, tries))) = (&self.worker.spans, &self.traced) {
+            spans.tell(self.span(trace, tries));
+        }
         let Some(log) = self.worker.access_log.as_deref().filter(|_| self.is_told()) else {
             return;
         };
         let route = self.route.as_ref();
         let chosen = route.and_then(|route| Some((route, route.chosen?)));
-        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
         log.write(&Line {
             at: self.at,
             client: self.client,
             protocol: Some(protocol(self.version)),
             method: Some(self.method.as_str()),
-            host: self.uri.authority().map(|host| host.as_str()).or(host),
+            host: self.host(),
             path: Some(self.uri.path()),
             status: self.status.as_u16(),
             error: self.error,

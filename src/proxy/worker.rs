@@ -30,6 +30,7 @@ use crate::clock;
 use crate::live::{Entrance, Held, Live, PoolIndex, Reader, RolloutIndex};
 use crate::shutdown::{Shutdown, Stage};
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::spans::Spans;
 use crate::telemetry::{Recorder, Tally};
 use crate::upstream::admission::{Admission, Entry, Overloaded, Place};
 use crate::upstream::budget::Budget;
@@ -62,6 +63,8 @@ pub(super) struct WorkerParts {
     pub(super) shutdown: Shutdown,
     /// `None` where nobody wants to read one.
     pub(super) access_log: Option<Arc<AccessLog>>,
+    /// `None` where nobody takes them.
+    pub(super) spans: Option<Arc<Spans>>,
 }
 
 /// What the requests of one worker share.
@@ -81,6 +84,7 @@ pub(super) struct Worker {
     /// Told when a connection has ended.
     pub(super) left: Notify,
     pub(super) access_log: Option<Arc<AccessLog>>,
+    pub(super) spans: Option<Arc<Spans>>,
     reader: RefCell<Reader>,
     /// By the rollout's place in the table.
     failovers: RefCell<Vec<Budget>>,
@@ -131,6 +135,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         scratch: RefCell::new(vec![0; PIECE].into()),
         left: Notify::new(),
         access_log: parts.access_log,
+        spans: parts.spans,
         reader: RefCell::new(parts.live.reader()),
         failovers: RefCell::default(),
         retries: RefCell::default(),

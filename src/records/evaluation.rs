@@ -145,8 +145,8 @@ impl UnitWord {
         }
     }
 
-    // The gate counts latencies in microseconds; people read milliseconds.
-    fn published(self, number: f64) -> f64 {
+    /// A number of the gate's in this unit: it counts latencies in microseconds, people read milliseconds.
+    pub fn published(self, number: f64) -> f64 {
         match self {
             Self::Ms => number / 1000.0,
             Self::Share | Self::PerSecond | Self::Count | Self::Number => number,

@@ -21,6 +21,7 @@ pub mod people;
 pub mod plan;
 pub mod recovery;
 pub mod rehearsal;
+pub mod sample;
 pub mod state;
 pub mod status;
 

@@ -1,11 +1,20 @@
 //! Why the run stands where it stands, in a sentence, and what a person may do next.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::wording::{figure_text, grouped, rollback_reason, seen, sentence, span, weight_text};
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::event::{Detail, EventRecord, RollbackWord, RolledBack};
 use crate::records::status::StatusRecord;
 use crate::rollout::gate::Phase;
 use crate::rollout::verdict::{Purpose, Verdict};
+
+/// What stands for itself in a path; the rest is encoded.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 pub(super) fn decision(
     status: &StatusRecord,
@@ -181,8 +190,10 @@ pub(super) fn next_steps(phase: Phase, status: &StatusRecord) -> Vec<String> {
         .filter(|one| one.lowered_by.is_some())
     {
         steps.push(format!(
-            "Segment {} stays on baseline: when the cause is found and gone, lift its ceiling with `DELETE /api/rollouts/{}/segments/{0}`.",
-            segment.segment, status.rollout
+            "Segment {} stays on baseline: when the cause is found and gone, lift its ceiling with `DELETE /api/rollouts/{}/segments/{}`.",
+            segment.segment,
+            status.rollout,
+            utf8_percent_encode(&segment.segment, IN_A_PATH)
         ));
     }
     if status.weight_ppm > 0 && !status.guarded {

@@ -1,25 +1,33 @@
 //! What the records of one run say, in the order of the report. The JSON report is this, as it stands.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::ReportInput;
 use super::decision::{decision, next_steps};
+use super::people::{ApprovalFindings, HookFindings, approvals, hooks};
 use super::sample::sample;
-use super::wording::{sentence, span};
+use super::series::{SeriesFindings, wall};
+use super::stages::{StageFindings, add_counted, stages};
+use super::wanted::Wanted;
+use super::wording::sentence;
 use crate::records::Moment;
 use crate::records::confidence::ConfidenceRecord;
-use crate::records::evaluation::EvaluationRecord;
-use crate::records::event::{Detail, EventRecord};
+use crate::records::event::EventRecord;
 use crate::records::plan::PlanRecord;
 use crate::records::recovery::RecoveryRecord;
-use crate::records::status::{FiguresRecord, PerArm, SegmentRecord, StatusRecord};
-use crate::rollout::verdict::Purpose;
+use crate::records::status::{
+    FiguresRecord, IncidentRecord, OutcomeRecord, PerArm, SegmentRecord, SignalFigureRecord,
+};
+use crate::rollout::gate::Phase;
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Findings {
     pub(super) rollout: String,
     pub(super) run: u64,
-    pub(super) phase: &'static str,
+    #[serde(serialize_with = "phase_word")]
+    pub(super) phase: Phase,
+    /// When the status was read that this rests on.
+    pub(super) at: Moment,
     pub(super) pools: PerArm<String>,
     pub(super) version: String,
     pub(super) plan_hash: Option<String>,
@@ -40,35 +48,25 @@ pub(super) struct Findings {
     pub(super) figures: Option<PerArm<FiguresRecord>>,
     /// Likewise; empty where the rollout tells no segments apart.
     pub(super) segments: Vec<SegmentRecord>,
+    /// Business results of learners, and figures from outside; likewise.
+    pub(super) outcomes: Vec<OutcomeRecord>,
+    pub(super) signals: Vec<SignalFigureRecord>,
+    /// Those that are open.
+    pub(super) incidents: Vec<IncidentRecord>,
+    /// `None` without events of the present or last run.
+    pub(super) series: Option<SeriesFindings>,
+    pub(super) approvals: Vec<ApprovalFindings>,
+    pub(super) hooks: Vec<HookFindings>,
     pub(super) timeline: Vec<Entry>,
     pub(super) actions: Vec<Entry>,
     pub(super) sample: Vec<String>,
     pub(super) next_steps: Vec<String>,
 }
 
-/// What is known of one stage: its criteria as they were judged last, and its checkpoints.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct StageFindings {
-    pub(super) name: String,
-    /// How it stands, or how it ended.
-    pub(super) outcome: String,
-    /// Of its last decision.
-    pub(super) confidence: Option<ConfidenceRecord>,
-    pub(super) criteria: Vec<EvaluationRecord>,
-    pub(super) checkpoints: Vec<CheckpointFindings>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct CheckpointFindings {
-    pub(super) at: Moment,
-    pub(super) due_ms: u64,
-    pub(super) late: bool,
-    pub(super) evaluations: Vec<EvaluationRecord>,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct WeightStep {
     pub(super) at: Moment,
+    pub(super) clock_ms: u64,
     pub(super) weight: f64,
     pub(super) weight_ppm: u32,
     pub(super) because: String,
@@ -100,11 +98,17 @@ impl Findings {
             events.last().map_or(status.phase, |event| event.phase)
         };
         let until = ended.unwrap_or(status.at);
-        let stages = stages(status, events, current);
+        let mut stages = stages(status, events, current);
+        let wanted = Wanted::of(status, events);
+        if let Some(wanted) = &wanted {
+            let wall = |clock_ms| wall(events, clock_ms);
+            add_counted(&mut stages, &wanted.stages, &input.measured, wall);
+        }
         Self {
             rollout: input.rollout.to_string(),
             run,
-            phase: phase.as_str(),
+            phase,
+            at: status.at,
             pools: status.pools.clone(),
             version: status
                 .plan
@@ -129,10 +133,15 @@ impl Findings {
             stages,
             weights: weights(events),
             figures: current.then(|| status.figures.clone()),
-            segments: match current {
-                true => status.segments.clone(),
-                false => Vec::new(),
-            },
+            segments: of_run(&status.segments, current),
+            outcomes: of_run(&status.outcomes, current),
+            signals: of_run(&status.signals, current),
+            incidents: of_run(&status.incidents, current),
+            series: wanted.map(|wanted| {
+                SeriesFindings::of(&wanted, &input.measured, status.plan.as_ref(), events)
+            }),
+            approvals: approvals(events),
+            hooks: hooks(events),
             timeline: events.iter().map(Entry::of).collect(),
             actions: events
                 .iter()
@@ -156,167 +165,15 @@ impl Entry {
     }
 }
 
-// === stages and weights ===
-
-fn stages(status: &StatusRecord, events: &[EventRecord], current: bool) -> Vec<StageFindings> {
-    let mut stages: Vec<StageFindings> = Vec::new();
-    if let Some(plan) = status.plan.as_ref().filter(|_| current) {
-        stages.extend(
-            plan.stages
-                .iter()
-                .map(|stage| StageFindings::not_reached(&stage.name)),
-        );
-    }
-    let mut now: Option<String> = None;
-    for event in events {
-        let judged = if let Detail::Advanced { from, .. } = &event.detail {
-            Some(from.clone())
-        } else {
-            now.clone().or_else(|| event.stage.clone())
-        };
-        if let Some(name) = judged {
-            find(&mut stages, &name).take(event);
-        }
-        now = event.stage.clone().or(now);
-        if let Some(name) = &now {
-            find(&mut stages, name).enter();
-        }
-    }
-    if let Some(name) = status
-        .stage
-        .as_ref()
-        .filter(|_| current && !status.phase.is_ended())
-    {
-        find(&mut stages, name).judge_now(status);
-    }
-    stages
+fn phase_word<S: Serializer>(phase: &Phase, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(phase.as_str())
 }
 
-fn find<'a>(stages: &'a mut Vec<StageFindings>, name: &str) -> &'a mut StageFindings {
-    let place = stages
-        .iter()
-        .position(|stage| stage.name == name)
-        .unwrap_or_else(|| {
-            stages.push(StageFindings::not_reached(name));
-            stages.len() - 1
-        });
-    &mut stages[place]
-}
-
-const NOT_REACHED: &str = "not reached";
-const ENTERED: &str = "entered";
-
-impl StageFindings {
-    fn not_reached(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            outcome: NOT_REACHED.to_owned(),
-            confidence: None,
-            criteria: Vec::new(),
-            checkpoints: Vec::new(),
-        }
-    }
-
-    fn enter(&mut self) {
-        if self.outcome == NOT_REACHED {
-            self.outcome = ENTERED.to_owned();
-        }
-    }
-
-    fn take(&mut self, event: &EventRecord) {
-        let criteria: Vec<EvaluationRecord> = event
-            .evaluations()
-            .iter()
-            .filter(|one| one.purpose == Purpose::Advance)
-            .cloned()
-            .collect();
-        if !criteria.is_empty() {
-            self.criteria = criteria;
-        }
-        if let Some(confidence) = event.confidence() {
-            self.confidence = Some(confidence.clone());
-        }
-        match &event.detail {
-            Detail::Checkpoint {
-                due_ms,
-                late,
-                evaluations,
-            } => self.checkpoints.push(CheckpointFindings {
-                at: event.at,
-                due_ms: *due_ms,
-                late: *late,
-                evaluations: evaluations
-                    .iter()
-                    .filter(|one| one.purpose == Purpose::Advance)
-                    .cloned()
-                    .collect(),
-            }),
-            Detail::Advanced { forced: true, .. } | Detail::Completed { forced: true, .. } => {
-                self.outcome = format!("passed by force ({})", event.by);
-            }
-            Detail::Advanced { .. } | Detail::Completed { .. } => {
-                self.outcome = "passed".to_owned()
-            }
-            Detail::RolledBack(_)
-            | Detail::Aborted { .. }
-            | Detail::Held { .. }
-            | Detail::ApprovalAsked { .. }
-            | Detail::Waits { .. }
-            | Detail::StabilizationRestarted { .. }
-            | Detail::Extended { .. } => {
-                self.outcome = sentence(event);
-            }
-            Detail::Retried | Detail::Resumed => self.outcome = ENTERED.to_owned(),
-            Detail::Started { .. }
-            | Detail::StageBegan
-            | Detail::IntervalFailed { .. }
-            | Detail::CauseEnded { .. }
-            | Detail::Paused
-            | Detail::RehearsalBegan { .. }
-            | Detail::RehearsalEnded(_)
-            | Detail::WeightSet { .. }
-            | Detail::Pinned { .. }
-            | Detail::Unpinned { .. }
-            | Detail::CeilingSet { .. }
-            | Detail::CeilingLifted { .. }
-            | Detail::SegmentLowered(_)
-            | Detail::IncidentOpened { .. }
-            | Detail::IncidentClosed { .. }
-            | Detail::AlarmNoted { .. }
-            | Detail::CanaryReplaced { .. }
-            | Detail::Restarted { .. }
-            | Detail::ClockJumped { .. }
-            | Detail::Scheduled { .. }
-            | Detail::Approved { .. }
-            | Detail::ApprovalsVoided { .. }
-            | Detail::Frozen { .. }
-            | Detail::Unfrozen
-            | Detail::LevelBegan { .. }
-            | Detail::DayBegan { .. }
-            | Detail::Recovered(_)
-            | Detail::NotRecovered(_)
-            | Detail::Reminded { .. }
-            | Detail::HookStarted { .. }
-            | Detail::HookEnded { .. }
-            | Detail::Unknown => {}
-        }
-    }
-
-    fn judge_now(&mut self, status: &StatusRecord) {
-        let criteria: Vec<EvaluationRecord> = status
-            .evaluations
-            .iter()
-            .filter(|one| one.purpose == Purpose::Advance)
-            .cloned()
-            .collect();
-        if !criteria.is_empty() {
-            self.criteria = criteria;
-        }
-        self.outcome = format!(
-            "{} at {} of stage time",
-            status.phase.as_str(),
-            span(status.stage_time_ms)
-        );
+// What a status says of another run says nothing of this one.
+fn of_run<T: Clone>(records: &[T], current: bool) -> Vec<T> {
+    match current {
+        true => records.to_vec(),
+        false => Vec::new(),
     }
 }
 
@@ -333,6 +190,7 @@ fn weights(events: &[EventRecord]) -> Vec<WeightStep> {
         {
             steps.push(WeightStep {
                 at: event.at,
+                clock_ms: event.clock_ms,
                 weight: event.weight,
                 weight_ppm: event.weight_ppm,
                 because: sentence(event),

@@ -1,7 +1,7 @@
 //! What the requests that were counted can show, and what they cannot, in plain words.
 
 use super::bound::upper_bound;
-use super::findings::StageFindings;
+use super::stages::StageFindings;
 use super::wording::{grouped, one_learners, place, share_text};
 use crate::records::evaluation::EvaluationRecord;
 use crate::records::evidence::EvidenceRecord;

@@ -353,8 +353,13 @@ pub(super) fn figure_text(unit: UnitWord, figure: f64) -> String {
         UnitWord::Ms => format!("{} ms", trimmed(figure, 1)),
         UnitWord::PerSecond => format!("{}/s", trimmed(figure, 1)),
         UnitWord::Count => trimmed(figure, 0),
-        UnitWord::Number => trimmed(figure, 4),
+        UnitWord::Number => number_text(figure),
     }
+}
+
+/// A number that is in nobody's unit but its source's.
+pub(super) fn number_text(figure: f64) -> String {
+    trimmed(figure, 4)
 }
 
 /// A share as percent, to 4 places: `0.079%`.

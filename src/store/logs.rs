@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use serde_json::json;
 
-use super::archive;
 use super::journal::{run_log, run_texts};
+use super::{archive, reports};
 use crate::records::event::EventRecord;
 use crate::records::inputs::beside;
 use crate::records::plan::PlanRecord;
@@ -77,11 +77,18 @@ impl Logs {
         self.warned = fault;
     }
 
-    /// Removes the log of a run that has left the journal, its inputs, and the evidence beside it.
+    /// Removes the log of a run that has left the journal, its inputs, and the evidence and reports beside it.
     pub(super) fn remove(&self, name: &str) {
         self.remove_file(name);
         self.remove_file(&beside(name));
         self.remove_file(&archive::name_for(name));
+        match reports::of_log(&self.directory, name) {
+            Ok(reports) => reports.iter().for_each(|report| self.remove_file(report)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(directory = %self.directory.display(), %error, "old reports cannot be removed");
+            }
+        }
     }
 
     fn remove_file(&self, name: &str) {

@@ -19,6 +19,7 @@ mod mailbox;
 mod outbox;
 mod readers;
 mod recover;
+mod reports;
 mod samples;
 mod schema;
 mod writer;
@@ -42,6 +43,7 @@ use crate::rollout::time::{Timestamp, WallTime};
 pub use archive::AccessLines;
 pub use disk::{Disk, RealDisk};
 pub use outbox::{Due, Notice, Post, PostKind, Settled, Waiting};
+pub use reports::Document;
 
 use mailbox::Mailbox;
 use outbox::Change;
@@ -138,6 +140,8 @@ pub enum StoreError {
     Damaged { path: PathBuf, why: String },
     #[error("cannot read the journal: {0}")]
     Read(String),
+    #[error("cannot write {path}: {why}")]
+    Write { path: PathBuf, why: String },
 }
 
 impl Store {
@@ -259,6 +263,30 @@ impl Store {
         self.shared
             .readers
             .read(|connection| samples::between(connection, rollout, from, to, step))
+    }
+
+    /// Keeps the reports of a run beside its deployment log, or those of one of its stages, instead of what is there. A run
+    /// that is gone has none. Blocks: not for the driver.
+    pub fn keep_report(
+        &self,
+        rollout: &RolloutName,
+        run: u64,
+        stage: Option<&str>,
+        documents: &[Document],
+    ) -> Result<(), StoreError> {
+        let readers = &self.shared.readers;
+        let log = readers.read(|connection| {
+            journal::run_log(connection, rollout.as_str(), run).map_err(journal::read_fault)
+        })?;
+        let Some((log, _)) = log else {
+            return Ok(());
+        };
+        reports::keep(readers.deployment_logs(), &log, stage, documents).map_err(|(path, error)| {
+            StoreError::Write {
+                path,
+                why: error.to_string(),
+            }
+        })
     }
 
     /// Writes what is pending, for at most `patience`, and stops the thread. Events that could not be

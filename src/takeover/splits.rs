@@ -72,6 +72,8 @@ pub(super) fn apply(live: &Live, line: SettingsLine) -> Result<(), Fault> {
         patience: Duration::from_millis(line.patience_ms),
         failover_after: line.failover_after_ms.map(Duration::from_millis),
         injection: None,
+        // What the old process finishes began in the stage that it knew.
+        stage: rollout.stage.clone(),
     };
     live.publish(table.with_settings(&name, settings));
     Ok(())

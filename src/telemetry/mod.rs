@@ -20,11 +20,14 @@ mod recorder;
 mod segments;
 mod shard;
 mod sights;
+pub mod spans;
 mod totals;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
 
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::evidence::{Assigned, Sight};
@@ -45,6 +48,7 @@ use meters::Registry;
 use mirrors::Mirrors;
 use notices::Channels;
 use prometheus::Exposition;
+use spans::{Span, Spans};
 
 /// All counters of the process. Shared by every thread; workers write through their own `Recorder`.
 pub struct Telemetry {
@@ -54,6 +58,7 @@ pub struct Telemetry {
     mirrors: Mutex<Mirrors>,
     handed: Mutex<Handed>,
     access_log: OnceLock<Arc<AccessLog>>,
+    spans: OnceLock<Arc<Spans>>,
 }
 
 /// A segment's number within its rollout; 0 = none was said.
@@ -166,6 +171,7 @@ impl Telemetry {
             mirrors: Mutex::default(),
             handed: Mutex::default(),
             access_log: OnceLock::new(),
+            spans: OnceLock::new(),
         })
     }
 
@@ -217,6 +223,19 @@ impl Telemetry {
         self.access_log.get().cloned()
     }
 
+    /// Makes a line for so many spans, for workers that start later, and gives its other end; `None` where there was one.
+    pub fn start_spans(&self, length: usize) -> Option<(Arc<Spans>, Receiver<Span>)> {
+        let (spans, end) = Spans::new(length);
+        let spans = Arc::new(spans);
+        self.spans.set(Arc::clone(&spans)).ok()?;
+        Some((spans, end))
+    }
+
+    /// `None` where nobody takes spans.
+    pub fn spans(&self) -> Option<Arc<Spans>> {
+        self.spans.get().cloned()
+    }
+
     /// Takes everything recorded since the last drain. `at` is the start of the part of a second that
     /// the slots are given, `width` its length. One entry for each rollout that still has a meter or that was written
     /// to, also where its slot is empty: that time passed without requests is an observation too.
@@ -243,6 +262,9 @@ impl Telemetry {
         lock(&self.mirrors).expose(out);
         if let Some(log) = self.access_log.get() {
             expose::access_log(log, out);
+        }
+        if let Some(spans) = self.spans.get() {
+            spans.expose(out);
         }
     }
 }

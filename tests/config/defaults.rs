@@ -35,6 +35,7 @@ fn the_documented_file_is_valid_and_shows_the_defaults() {
     assert_eq!(documented.server, defaults.server);
     assert_eq!(documented.admin, defaults.admin);
     assert_eq!(documented.state, defaults.state);
+    assert_eq!(documented.tracing, defaults.tracing);
     assert_eq!(documented.pools, defaults.pools);
     assert_eq!(documented.routes, defaults.routes);
     let (shown, unsaid) = (

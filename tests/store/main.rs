@@ -10,4 +10,5 @@ mod journal;
 mod logs;
 mod make;
 mod outbox;
+mod reports;
 mod state;

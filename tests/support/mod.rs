@@ -198,6 +198,7 @@ impl Proxy {
             patience: Duration::from_millis(100),
             failover_after: Some(Duration::from_millis(200)),
             injection: None,
+            stage: None,
         };
         let name = RolloutName::parse(rollout).expect("a name");
         let table = self.live.load().with_settings(&name, settings);

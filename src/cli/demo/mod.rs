@@ -117,7 +117,7 @@ async fn play(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             "text/markdown",
         )
         .await?;
-    let written = write_report(&logs, &outcome, &report)?;
+    let written = report_file(&logs, &outcome);
     screen.conclude(&outcome.status, &String::from_utf8_lossy(&report), &written);
     let good = args.scenario.ended_well(&outcome);
     super::print(&outcome.story.told(&outcome.events, &seen, good))?;
@@ -268,13 +268,10 @@ fn free_or_any(usual: u16) -> u16 {
     if is_free { usual } else { 0 }
 }
 
-fn write_report(logs: &Path, outcome: &Outcome, report: &[u8]) -> anyhow::Result<PathBuf> {
+/// Where serin leaves the report with its charts; it is there when everything has stopped.
+fn report_file(logs: &Path, outcome: &Outcome) -> PathBuf {
     let stamp = outcome.status.started.unwrap_or_default().compact();
-    let path = logs.join(format!("canary-{stamp}-report.md"));
-    std::fs::create_dir_all(logs)
-        .and_then(|()| std::fs::write(&path, report))
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    logs.join(format!("canary-{stamp}-report.html"))
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {

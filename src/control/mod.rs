@@ -2,7 +2,7 @@
 //!
 //! `driver` takes ticks, orders and the store's word to the gates; `carry_out` does what they answer, in their order;
 //! `events` keeps the history that people read, `samples` reads the figures over time; `hearing` takes what is said from outside; `reload` applies a new
-//! proxy.toml. Requests never pass here, and with
+//! proxy.toml; `vitals` counts how this room itself fares. Requests never pass here, and with
 //! this room stopped traffic flows on at the last weights. Never waits for the disk.
 
 mod carry_out;
@@ -21,6 +21,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod view;
+mod vitals;
 
 pub use events::{HistoryError, Subscription};
 pub use handle::{DrainError, Handle, HearError, Lookup};
@@ -31,3 +32,4 @@ pub use reload::{ReloadError, Reloaded};
 pub use samples::SamplePoint;
 pub use start::{Control, Parts, StartError, start};
 pub use view::RolloutView;
+pub use vitals::Vitals;

@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use super::respond::{Fault, X_SERIN_ERROR};
 use crate::live::Rules;
+use crate::telemetry::TraceId;
 
 pub(super) const X_SERIN_POOL: HeaderName = HeaderName::from_static("x-serin-pool");
 /// On copies of requests, whose answers nobody waits for.
@@ -172,8 +173,9 @@ pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool
     }
 }
 
-/// Says who asked, by which name, over what, and gives the request its ids. After `strip_claims`.
-pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
+/// Says who asked, by which name, over what, and gives the request its ids; answers with that of its trace. After
+/// `strip_claims`.
+pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) -> Option<TraceId> {
     forwarded_for(headers, peer);
     if !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
@@ -187,7 +189,7 @@ pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
     if headers.contains_key(FORWARDED) {
         forwarded(headers, peer, host.as_ref());
     }
-    ids(headers, dice);
+    ids(headers, dice)
 }
 
 // What a trusted peer said is extended; what any other said is gone by now.
@@ -230,11 +232,10 @@ fn join(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderVal
 }
 
 // The request id and the trace id are the same random number, and lie in one allocation.
-fn ids(headers: &mut HeaderMap, dice: Dice) {
-    let known_trace = headers.get_all(TRACEPARENT).iter().count() == 1
-        && headers.get(TRACEPARENT).is_some_and(is_traceparent);
-    if known_trace && headers.contains_key(X_REQUEST_ID) {
-        return;
+fn ids(headers: &mut HeaderMap, dice: Dice) -> Option<TraceId> {
+    let known = known_trace(headers);
+    if known.is_some() && headers.contains_key(X_REQUEST_ID) {
+        return known;
     }
     // https://www.w3.org/TR/trace-context/: version 00, trace id, parent id, flags 00 (not sampled).
     let text = traceparent(dice);
@@ -243,10 +244,21 @@ fn ids(headers: &mut HeaderMap, dice: Dice) {
     {
         headers.insert(X_REQUEST_ID, id);
     }
-    if !known_trace && let Ok(trace) = HeaderValue::from_maybe_shared(text) {
+    if known.is_none()
+        && let Ok(trace) = HeaderValue::from_maybe_shared(text)
+    {
         headers.insert(TRACEPARENT, trace);
         headers.remove(TRACESTATE);
     }
+    known.or_else(|| TraceId::new(dice.trace.max(1)))
+}
+
+// What the request belongs to already.
+fn known_trace(headers: &HeaderMap) -> Option<TraceId> {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    let (first, more) = (said.next()?, said.next());
+    let is_valid = more.is_none() && is_traceparent(first);
+    TraceId::parse(first.as_bytes().get(3..35).filter(|_| is_valid)?)
 }
 
 fn traceparent(dice: Dice) -> Bytes {
@@ -554,8 +566,9 @@ mod tests {
         let good = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         let check = |before: &str, after: &str| {
             let mut headers = parse(before);
-            ids(&mut headers, DICE);
+            let trace = ids(&mut headers, DICE).expect("an id").to_string();
             assert_eq!(print(&headers), after, "{before}");
+            assert!(after.contains(&format!("-{trace}-")), "{trace} of {after}");
         };
         check("", &made);
         check(

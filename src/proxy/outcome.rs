@@ -3,7 +3,7 @@
 //! Pool figures hold every attempt. Arm figures hold one outcome for each learner request, of its own arm: failed if
 //! any attempt there failed, whatever a retry or failover made of it afterwards.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,9 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
-use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, SegmentId};
+use crate::telemetry::{
+    ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, SegmentId, TraceId,
+};
 use crate::upstream::admission::Place;
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::InFlight;
@@ -47,6 +49,7 @@ pub(super) struct Ledger {
     worker: Rc<Worker>,
     /// What is owed, with the table it refers to; `None` for no rollout, pinned, forced, or recorded already.
     owed: RefCell<Option<(Held, OwnArm)>>,
+    trace: Cell<Option<TraceId>>,
 }
 
 /// One attempt under way. Dropped before it was concluded, the client is gone: that is recorded too.
@@ -76,7 +79,13 @@ impl Ledger {
         Rc::new(Self {
             worker: Rc::clone(worker),
             owed: RefCell::new(owed),
+            trace: Cell::new(None),
         })
+    }
+
+    /// The trace that the request belongs to.
+    pub(super) fn traced(&self, trace: Option<TraceId>) {
+        self.trace.set(trace);
     }
 
     /// The split was replaced before an attempt began: the request counts under the new one, if it was not counted
@@ -112,6 +121,7 @@ impl Ledger {
             epoch: own.epoch,
             outcome,
             learner: own.learner,
+            trace: self.trace.get(),
         };
         write(&self.worker.recorder, &record);
     }
@@ -255,6 +265,7 @@ impl Trial {
             pool,
             attempt: self.kind,
             outcome,
+            trace: self.ledger.trace.get(),
         });
         // What follows a failure finds nothing owed any more.
         self.ledger.record(outcome, write);

@@ -194,7 +194,8 @@ async fn serve(
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
     headers::strip_request_hops(&mut parts.headers);
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
-    headers::forward(&mut parts.headers, &client.peer, dice());
+    let trace = headers::forward(&mut parts.headers, &client.peer, dice());
+    destination.ledger.traced(trace);
     let is_idempotent = matched.idempotent || is_idempotent(&parts);
     // HTTP/2 tells of a request that it was not processed, and then any may go again.
     let keeps = is_idempotent || held.pool(destination.pool).transport.is_http2();
@@ -224,6 +225,7 @@ async fn serve(
     if let Some(visit) = visit {
         let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
         visit.routed(&held, pool, chosen);
+        visit.traced(trace);
     }
     order.shadow = Shadow::cast(&client.worker, &held, chosen, client.whose, &order);
     let key = chosen.map_or_else(

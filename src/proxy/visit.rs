@@ -16,6 +16,7 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::name::Arm;
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
+use crate::telemetry::TraceId;
 use crate::telemetry::access_log::Line;
 use crate::upstream::endpoint::Endpoint;
 
@@ -32,6 +33,7 @@ pub(super) struct Visit {
     uri: Uri,
     host: Option<HeaderValue>,
     route: Option<Route>,
+    trace: Option<TraceId>,
     endpoint: Option<Arc<Endpoint>>,
     status: StatusCode,
     error: Option<&'static str>,
@@ -70,6 +72,7 @@ impl Visit {
             uri: request.uri().clone(),
             host: request.headers().get(header::HOST).cloned(),
             route: None,
+            trace: None,
             endpoint: None,
             status: StatusCode::OK,
             error: None,
@@ -89,6 +92,10 @@ impl Visit {
             pool,
             chosen,
         });
+    }
+
+    pub(super) fn traced(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
     }
 
     /// The answer's head: an endpoint's, or serin's own.
@@ -138,6 +145,7 @@ impl Drop for Visit {
             bytes: self.bytes,
             duration: clock::now().saturating_duration_since(self.began),
             whole: self.whole,
+            trace: self.trace,
         });
     }
 }
@@ -168,6 +176,7 @@ pub(super) fn tell_refused(worker: &Worker, client: IpAddr, status: StatusCode, 
         bytes: 0,
         duration: std::time::Duration::ZERO,
         whole: true,
+        trace: None,
     });
 }
 

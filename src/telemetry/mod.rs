@@ -2,7 +2,7 @@
 //!
 //! Owns the hot write (`recorder`, `shard`, `hot_cell`), who is counted (`meters`, `segments`), the drain into
 //! slots (`drain`), the totals since start (`totals`) and the Prometheus text (`prometheus`,
-//! `expose`). Never knows who writes to it, never judges a number.
+//! `expose`); lends the others a histogram of theirs (`spans`). Never knows who writes to it, never judges a number.
 
 pub mod access_log;
 mod assignments;
@@ -20,7 +20,9 @@ mod recorder;
 mod segments;
 mod shard;
 mod sights;
+mod spans;
 mod totals;
+mod trace;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -37,6 +39,8 @@ pub use meters::{PoolMeter, RolloutMeter};
 pub use mirrors::{MirrorDifference, MirrorMeter, MirrorSample, MirrorTicket, Mirrored};
 pub use notices::ChannelMeter;
 pub use recorder::Recorder;
+pub use spans::Spans;
+pub use trace::TraceId;
 
 use access_log::AccessLog;
 use drain::Drainer;
@@ -71,6 +75,7 @@ pub struct ArmRecord<'a> {
     pub outcome: Outcome,
     /// `None` where nothing identifies the learner (`client_ip`, `random`).
     pub learner: Option<LearnerHash>,
+    pub trace: Option<TraceId>,
 }
 
 /// One attempt on an endpoint of a pool.
@@ -79,6 +84,7 @@ pub struct AttemptRecord<'a> {
     pub pool: &'a PoolMeter,
     pub attempt: Attempt,
     pub outcome: Outcome,
+    pub trace: Option<TraceId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ mod detect;
 mod exclusive;
 mod hooks;
 mod https;
+mod metrics;
 mod notices;
 mod preflight;
 mod receiver;

@@ -10,11 +10,13 @@
 
 mod abuse;
 mod access_log;
+mod alerts;
 mod approval;
 mod bad_input;
 mod bot;
 mod clients;
 mod crash;
+mod dashboard;
 mod demo;
 mod detect;
 mod exclusive;

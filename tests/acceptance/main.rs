@@ -19,6 +19,7 @@ mod crash;
 mod dashboard;
 mod demo;
 mod detect;
+mod docs;
 mod exclusive;
 mod hooks;
 mod https;

@@ -1,6 +1,6 @@
 //! The access log tells each request once, with what became of it, and as much as the configuration asks for.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
@@ -13,6 +13,17 @@ const STAGE: &str =
     "[[rollouts.analyzer.stages]]\nname = \"canary\"\nweight = \"1%\"\nduration = \"2h\"\n";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const MALFORMED: &str = "GET /bad HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n";
+
+/// A process that is killed when dropped.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if self.0.kill().is_ok() {
+            self.0.wait().expect("our own child");
+        }
+    }
+}
 
 fn lines(serin: &Serin) -> Vec<Value> {
     let log = serin.process.log();
@@ -114,8 +125,8 @@ fn nobody_waits_for_who_does_not_read_the_log_and_what_is_dropped_is_counted() {
     let mut command = place.command();
     // A pipe whose other end nobody reads: it takes 64 KiB.
     command.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("the binary starts");
-    let unread = child.stdout.take().expect("a pipe");
+    let mut running = Unread(command.spawn().expect("the binary starts"));
+    let unread = running.0.stdout.take().expect("a pipe");
     eventually("it is ready", || {
         try_get(place.admin, "/readyz").filter(|answer| answer.status == 200)
     });
@@ -138,6 +149,4 @@ fn nobody_waits_for_who_does_not_read_the_log_and_what_is_dropped_is_counted() {
     };
     eventually_within(PATIENCE * 4, "lines are dropped", &mut ask);
     drop(unread);
-    child.kill().expect("our own child");
-    child.wait().expect("our own child");
 }

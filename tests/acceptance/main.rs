@@ -16,7 +16,7 @@ mod bad_input;
 mod bot;
 mod clients;
 mod crash;
-mod dashboard;
+mod grafana;
 mod demo;
 mod detect;
 mod docs;

@@ -13,6 +13,7 @@ use serin::rollout::slot::{Class, Outcome};
 use serin::rollout::time::Timestamp;
 use serin::telemetry::{
     ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, RolloutMeter, SegmentId, Telemetry,
+    TraceId,
 };
 
 /// As many as a worker keeps apart at most by default.
@@ -61,6 +62,7 @@ impl Meters {
             epoch: 7,
             outcome: self.outcome(n, class),
             learner: Some(self.learners[sample]),
+            trace: TraceId::new(n as u128),
         }));
     }
 
@@ -81,6 +83,7 @@ impl Meters {
             pool: &self.pool,
             attempt: Attempt::First,
             outcome: self.outcome(n, Class::Ok),
+            trace: TraceId::new(n as u128),
         }));
         self.recorder.record_answer(200, None);
         self.record(n, 1, Class::Ok);

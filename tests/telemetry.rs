@@ -1,6 +1,7 @@
 //! Promises of the recorder, the drain and the Prometheus text, to the gate and to dashboards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -17,10 +18,12 @@ use serin::rollout::segments::OTHER_SEGMENT;
 use serin::rollout::slot::{
     Cell, CellKey, Class, LATENCY_EDGES, MAX_FAILING_LEARNERS, Outcome, Slot,
 };
-use serin::rollout::time::Timestamp;
-use serin::telemetry::prometheus::Exposition;
+use serin::rollout::time::{Timestamp, WallTime};
+use serin::telemetry::access_log::Line;
+use serin::telemetry::prometheus::{Exposition, Form};
 use serin::telemetry::{
-    ArmRecord, Attempt, AttemptRecord, Drained, Recorder, RolloutMeter, SegmentId, Tally, Telemetry,
+    ArmRecord, Attempt, AttemptRecord, Drained, Recorder, RolloutMeter, SegmentId, Tally,
+    Telemetry, TraceId,
 };
 
 const QUARTER: Duration = Duration::from_millis(250);
@@ -87,6 +90,7 @@ impl Bench {
                 latency: us(1_000),
             },
             learner: None,
+            trace: None,
         }
     }
 
@@ -476,6 +480,7 @@ fn a_rollout_is_drained_while_anybody_holds_its_meter_and_never_loses_a_record()
                 latency: None,
             },
             learner: None,
+            trace: None,
         });
     };
     record(&dropped);
@@ -599,6 +604,7 @@ fn write(
             pool,
             attempt: Attempt::First,
             outcome,
+            trace: None,
         });
         recorder.record_answer(200, None);
         *sums.counted.entry((epoch, arm)).or_default() += 1;
@@ -650,6 +656,7 @@ fn prometheus_shows_what_was_recorded() {
             pool: &pool,
             attempt,
             outcome,
+            trace: None,
         });
     };
     attempt(Attempt::First, Class::Ok, Some(Duration::from_millis(200)));
@@ -710,7 +717,7 @@ fn prometheus_shows_what_was_recorded() {
         ("0.15", 0.0),
         ("0.2", 1.0),
         ("0.25", 2.0),
-        ("60", 2.0),
+        ("60.0", 2.0),
         ("+Inf", 3.0),
     ] {
         check(
@@ -757,7 +764,7 @@ fn prometheus_shows_what_was_recorded() {
 
 #[test]
 fn any_text_is_a_label_and_any_number_a_value() {
-    let mut out = Exposition::new();
+    let mut out = Exposition::new(Form::Text);
     let text = "a\\b\"c\nd{},=é";
     out.gauge("serin_test", "first line\nback\\slash \"quoted\"")
         .sample(&[("text", text), ("n", "1")], f64::NAN)
@@ -794,7 +801,7 @@ struct Samples {
 
 impl Samples {
     fn of(telemetry: &Telemetry) -> Self {
-        let mut out = Exposition::new();
+        let mut out = Exposition::new(Form::Text);
         telemetry.expose(&mut out);
         Self::parse(&out.finish())
     }
@@ -1031,4 +1038,76 @@ fn what_a_replaced_process_counted_is_in_the_next_drain_once_and_apart() {
     assert_eq!(drained.handed.cells.keys().collect::<Vec<_>>(), [&key]);
     assert_eq!(drained.learners[Arm::Canary.index()], learners);
     assert!(bench.drain().handed.cells.is_empty());
+}
+
+/// The rows of the table of fields: name, type, and whether it is always there.
+fn documented_fields() -> Vec<(String, String, bool)> {
+    let page = include_str!("../docs/ACCESS_LOG.md");
+    let table = page
+        .split("| field | ")
+        .nth(1)
+        .expect("the table of fields");
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let name = cells[0].trim_matches('`').to_owned();
+        (name, cells[1].to_owned(), cells[2] == "always")
+    };
+    rows.map(row).collect()
+}
+
+#[test]
+fn the_page_of_the_access_log_lists_its_fields() {
+    let whole = Line {
+        at: WallTime::from_unix_millis(1_762_000_000_123),
+        client: IpAddr::from([192, 0, 2, 7]),
+        protocol: Some("HTTP/1.1"),
+        method: Some("GET"),
+        host: Some("example.org"),
+        path: Some("/a"),
+        status: 503,
+        error: Some("overloaded"),
+        rollout: Some("analyzer"),
+        arm: Some(Arm::Canary),
+        pool: Some("ultra_fast"),
+        endpoint: Some("127.0.0.1:9201"),
+        bytes: 1234,
+        duration: Duration::from_micros(15_250),
+        whole: true,
+        trace: TraceId::new(1),
+    };
+    let least = Line {
+        protocol: None,
+        method: None,
+        host: None,
+        path: None,
+        error: None,
+        rollout: None,
+        arm: None,
+        pool: None,
+        endpoint: None,
+        trace: None,
+        ..whole.clone()
+    };
+    let kind = |value: &serde_json::Value| match value {
+        serde_json::Value::String(_) => "string",
+        serde_json::Value::Number(_) => "number",
+        serde_json::Value::Bool(_) => "boolean",
+        other => panic!("{other} has no place in a line"),
+    };
+    let told = |line: &Line<'_>| -> BTreeMap<String, String> {
+        let json = serde_json::to_value(line).expect("JSON");
+        let fields = json.as_object().expect("an object").iter();
+        fields
+            .map(|(name, value)| (name.clone(), kind(value).to_owned()))
+            .collect()
+    };
+    let documented = documented_fields();
+    let all = documented
+        .iter()
+        .map(|(name, kind, _)| (name.clone(), kind.clone()));
+    assert_eq!(all.collect::<BTreeMap<_, _>>(), told(&whole));
+    let always = documented.iter().filter(|(_, _, always)| *always);
+    let always = always.map(|(name, kind, _)| (name.clone(), kind.clone()));
+    assert_eq!(always.collect::<BTreeMap<_, _>>(), told(&least));
 }

@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("records", &["rollout", "calendar"]),
     ("telemetry", &["rollout", "clock", "calendar"]),
-    ("store", &["records", "rollout", "clock"]),
+    ("store", &["records", "telemetry", "rollout", "clock"]),
     ("report", &["records", "rollout"]),
     ("simulate", &["records", "report", "rollout"]),
     ("stub", &["clock", "shutdown"]),

@@ -1,11 +1,18 @@
-//! `GET /metrics`: the counters of the data path, and how rollouts, pools and the store stand.
+//! `GET /metrics`: the counters of the data path, and how rollouts, pools, the store and the process stand.
+//!
+//! docs/METRICS.md lists every family; `tests/acceptance/metrics.rs` holds the two together.
 
+mod form;
 mod outside;
+pub(super) mod own;
 mod pools;
+mod process;
+mod segments;
 
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
@@ -14,10 +21,11 @@ use crate::control::RolloutView;
 use crate::live::CertificateView;
 use crate::rollout::gate::{ArmFigures, Cause, Phase, process_name};
 use crate::rollout::name::Arm;
-use crate::telemetry::prometheus::{self, Exposition};
+use crate::telemetry::prometheus::Exposition;
 
-pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
-    let mut out = Exposition::new();
+pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
+    let form = form::asked(&headers);
+    let mut out = Exposition::new(form);
     out.gauge("serin_build_info", "1, with the version as a label.")
         .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     app.telemetry.expose(&mut out);
@@ -26,16 +34,18 @@ pub(super) async fn show(State(app): State<App>) -> impl IntoResponse {
     state(&views, &mut out);
     figures(&views, &mut out);
     outside::show(&views, &mut out);
-    segments(&views, &mut out);
+    segments::show(&views, &mut out);
     pools::show(&app.control.pools(), &mut out);
     certificates(&app.control.certificates(), &mut out);
-    ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], out.finish())
+    own::show(&app, &views, &mut out);
+    process::show(&mut out);
+    ([(CONTENT_TYPE, form.content_type())], out.finish())
 }
 
 /// What a gauge of a rollout shows.
 type OfRollout = fn(&RolloutView) -> f64;
 
-const GAUGES: [(&str, &str, OfRollout); 12] = [
+const GAUGES: [(&str, &str, OfRollout); 13] = [
     (
         "serin_rollout_weight",
         "Share of learners on canary that is in force, 0 to 1.",
@@ -64,6 +74,15 @@ const GAUGES: [(&str, &str, OfRollout); 12] = [
         "serin_rollout_stage_time_seconds",
         "Observed time of the present stage.",
         |view| view.status.stage_time.as_secs_f64(),
+    ),
+    (
+        "serin_rollout_stage_planned_seconds",
+        "Duration of the present stage by its plan; 0 outside a run.",
+        |view| {
+            let stage = view.status.stage_index;
+            let stage = stage.and_then(|index| view.plan.stage(index));
+            stage.map_or(0.0, |stage| stage.duration.as_secs_f64())
+        },
     ),
     (
         "serin_rollout_incidents",
@@ -156,6 +175,16 @@ fn evidence(views: &[&RolloutView], out: &mut Exposition) {
             sums.sample(&labels, evidence.ln_weighted);
         }
     }
+    let mut limits = out.gauge(
+        "serin_rollout_evidence_limit",
+        "ln(1 / alpha) of the plan: evidence of regression at it is an alarm.",
+    );
+    for view in views {
+        if let Some(evidence) = &view.status.evidence {
+            let labels = [("rollout", view.rollout.as_str())];
+            limits.sample(&labels, evidence.ln_limit);
+        }
+    }
     let mut processes = out.gauge(
         "serin_rollout_evidence_process",
         "ln(w E) of one process of the evidence.",
@@ -232,105 +261,26 @@ fn figures(views: &[&RolloutView], out: &mut Exposition) {
     }
     let mut latency = out.gauge(
         "serin_rollout_latency_quantile_seconds",
-        "Latency over the last 60 s, by quantile.",
+        "Latency over the last 60 s, by percentile.",
     );
     for (view, arm) in arms() {
         let figures = &view.status.recent[arm.index()];
-        let quantiles = [
-            ("0.5", figures.p50),
-            ("0.95", figures.p95),
-            ("0.99", figures.p99),
-            ("0.999", figures.p999),
+        let percentiles = [
+            ("p50", figures.p50),
+            ("p95", figures.p95),
+            ("p99", figures.p99),
+            ("p999", figures.p999),
         ];
-        for (quantile, value) in quantiles {
+        for (percentile, value) in percentiles {
             let labels = [
                 ("rollout", view.rollout.as_str()),
                 ("arm", arm.as_str()),
-                ("quantile", quantile),
+                ("percentile", percentile),
             ];
             if let Some(seconds) = value.as_ref().map(Duration::as_secs_f64) {
                 latency.sample(&labels, seconds);
             }
         }
-    }
-}
-
-const SEGMENT_GAUGES: [(&str, &str, OfArm); 4] = [
-    (
-        "serin_segment_requests",
-        "Counted requests of a segment in the stage so far.",
-        |figures| Some(figures.requests as f64),
-    ),
-    (
-        "serin_segment_errors",
-        "Errors of a segment in the stage so far.",
-        |figures| Some(figures.errors as f64),
-    ),
-    (
-        "serin_segment_error_rate",
-        "Errors / counted requests of a segment in the stage so far.",
-        |figures| figures.error_rate,
-    ),
-    (
-        "serin_segment_availability",
-        "1 - unavailable / counted requests of a segment in the stage so far.",
-        |figures| figures.availability,
-    ),
-];
-
-// As many as the rollout tells apart: `max_segments` and the rest.
-fn segments(views: &[&RolloutView], out: &mut Exposition) {
-    let segments = || {
-        views.iter().flat_map(|view| {
-            let each = view.status.segments.iter();
-            each.map(|segment| (view.rollout.as_str(), segment))
-        })
-    };
-    let arms = || segments().flat_map(|(name, segment)| Arm::ALL.map(|arm| (name, segment, arm)));
-    for (name, help, read) in SEGMENT_GAUGES {
-        let mut family = out.gauge(name, help);
-        for (rollout, segment, arm) in arms() {
-            if let Some(figure) = read(&segment.stage[arm.index()]) {
-                let labels = [
-                    ("rollout", rollout),
-                    ("segment", segment.name.as_str()),
-                    ("arm", arm.as_str()),
-                ];
-                family.sample(&labels, figure);
-            }
-        }
-    }
-    let mut latency = out.gauge(
-        "serin_segment_latency_quantile_seconds",
-        "Latency of a segment in the stage so far, by quantile.",
-    );
-    for (rollout, segment, arm) in arms() {
-        let figures = &segment.stage[arm.index()];
-        let quantiles = [
-            ("0.5", figures.p50),
-            ("0.95", figures.p95),
-            ("0.99", figures.p99),
-        ];
-        for (quantile, value) in quantiles {
-            let labels = [
-                ("rollout", rollout),
-                ("segment", segment.name.as_str()),
-                ("arm", arm.as_str()),
-                ("quantile", quantile),
-            ];
-            if let Some(seconds) = value.as_ref().map(Duration::as_secs_f64) {
-                latency.sample(&labels, seconds);
-            }
-        }
-    }
-    let mut ceilings = out.gauge(
-        "serin_segment_ceiling",
-        "Highest weight of a segment, 0 to 1; 1 where it has no ceiling.",
-    );
-    for (rollout, segment) in segments() {
-        let ceiling = segment.ceiling.map_or(1.0, |ceiling| ceiling.share());
-        let labels = [("rollout", rollout), ("segment", segment.name.as_str())];
-        ceilings.sample(&labels, ceiling);
     }
 }
 

@@ -8,6 +8,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodFilter, on};
 
+use super::metrics::own::{self, Answers};
 use super::problem::Problem;
 use super::{
     approvals, assign, events, freeze, guard, health, incidents, metrics, mirror, page, pins,
@@ -23,6 +24,7 @@ pub(super) struct App {
     pub(super) control: Handle,
     pub(super) telemetry: Arc<Telemetry>,
     pub(super) shutdown: Shutdown,
+    pub(super) answers: Arc<Answers>,
 }
 
 /// A router that remembers what was put in it.
@@ -65,6 +67,7 @@ impl Routes {
                 )
             })
             .layer(from_fn_with_state(app.clone(), guard::guard))
+            .layer(from_fn_with_state(app.clone(), own::count))
             .with_state(app)
     }
 }

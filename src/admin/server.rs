@@ -100,6 +100,7 @@ pub fn start(parts: Parts) -> Result<Admin, BindError> {
         control,
         telemetry,
         shutdown: shutdown.clone(),
+        answers: Default::default(),
     });
     let thread = Watched::spawn("admin", move || {
         let served = runtime.block_on(async {

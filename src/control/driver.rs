@@ -18,7 +18,7 @@ use super::order::{Order, OrderError, Said, Verb};
 use super::reload::Reloaded;
 use super::seconds::{Blocks, Seconds};
 use super::view::{RolloutView, Shared};
-use crate::clock::GateClock;
+use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault};
 use crate::hooks;
 use crate::live::Live;
@@ -137,7 +137,11 @@ pub(super) async fn run(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => driver.tick(clock.now()),
+            _ = ticks.tick() => {
+                let began = clock::now();
+                driver.tick(clock.now());
+                driver.shared.vitals.ticked(clock::now().saturating_duration_since(began));
+            }
             Some(message) = inbox.recv() => driver.take(clock.now(), message),
             Some(hook) = ended.recv() => driver.hook_ended(clock.now(), hook),
             news = reports.next() => driver.hear(clock.now(), news),
@@ -159,7 +163,12 @@ impl Driver {
             drained.entry(part.rollout.clone()).or_default().push(part);
         }
         self.drained_to = now.mono;
-        let gap = if width > GAP { width } else { Duration::ZERO };
+        let gap = if width > GAP {
+            self.shared.vitals.gap();
+            width
+        } else {
+            Duration::ZERO
+        };
         self.hear_sources(now);
         self.hear_mirrors(now);
         for name in self.names() {

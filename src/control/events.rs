@@ -6,11 +6,13 @@
 //! shown once the driver says so: when it lies on disk, or at once where what it tells is in force before it is written.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::records::event::EventRecord;
+use crate::records::kinds::KINDS;
 use crate::rollout::gate::EventId;
 use crate::rollout::name::RolloutName;
 use crate::store::{Store, StoreError};
@@ -35,6 +37,8 @@ pub(super) struct EventLog {
     rollout: RolloutName,
     store: Option<Store>,
     recent: Mutex<VecDeque<Arc<EventRecord>>>,
+    /// By their place in `KINDS`.
+    counts: [AtomicU64; KINDS.len()],
     /// The highest number shown.
     shown: watch::Sender<u64>,
 }
@@ -56,17 +60,30 @@ impl EventLog {
             rollout,
             store,
             recent: Mutex::default(),
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
             shown: watch::Sender::new(last.0),
         })
     }
 
     /// Keeps an event; it is not shown yet.
     pub(super) fn keep(&self, event: EventRecord) {
+        if let Some(place) = KINDS.iter().position(|kind| *kind == event.kind()) {
+            self.counts[place].fetch_add(1, Ordering::Relaxed);
+        }
         let mut recent = self.lock();
         if recent.len() >= RECENT {
             recent.pop_front();
         }
         recent.push_back(Arc::new(event));
+    }
+
+    /// How many of each kind were kept.
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        KINDS.iter().copied().zip(counts).collect()
     }
 
     /// Shows every event up to this one.

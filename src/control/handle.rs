@@ -16,12 +16,15 @@ use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
 use super::order::{Order, OrderError, Verb};
 use super::reload::{ReloadError, Reloaded};
 use super::view::{RolloutView, Shared};
+use super::vitals::Vitals;
+use crate::clock;
 use crate::config::{self, Config};
 use crate::live::{CertificateView, Live, PoolView};
 use crate::records::event::EventRecord;
 use crate::rollout::assign::{Ask, Why};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::weight::Weight;
+use crate::store::{self, Store};
 
 /// How long an answer waits for a weight to come into force.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,6 +86,22 @@ impl Handle {
     /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         self.shared.config.load_full()
+    }
+
+    /// How the control path itself fares.
+    pub fn vitals(&self) -> &Vitals {
+        &self.shared.vitals
+    }
+
+    /// How the journal's writer fares; `None` where there is no journal.
+    pub fn store_vitals(&self) -> Option<&store::Vitals> {
+        self.shared.store.as_ref().map(Store::vitals)
+    }
+
+    /// How many events are not on disk yet.
+    pub fn unwritten_events(&self) -> usize {
+        let store = self.shared.store.as_ref();
+        store.map_or(0, Store::waiting_events)
     }
 
     /// Why the journal cannot be written, while it cannot.
@@ -286,10 +305,16 @@ impl Handle {
         let _turn = self.reloading.lock().await;
         let path = Arc::clone(&self.config_path);
         let read = tokio::task::spawn_blocking(move || config::load(&path)).await;
-        let config = read
-            .map_err(|ended| ReloadError::Thread(ended.to_string()))?
-            .map_err(ReloadError::Faults)?;
-        self.apply(config, by).await
+        let read = read.map_err(|ended| ReloadError::Thread(ended.to_string()));
+        let reloaded = match read.and_then(|read| read.map_err(ReloadError::Faults)) {
+            Ok(config) => self.apply(config, by).await,
+            Err(why) => Err(why),
+        };
+        match reloaded {
+            Ok(_) => self.shared.vitals.reloaded(clock::wall()),
+            Err(_) => self.shared.vitals.refused(),
+        }
+        reloaded
     }
 
     /// Gives readings that were pushed to their gates: all of them, or none and what is wrong with each.

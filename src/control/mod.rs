@@ -3,7 +3,7 @@
 //! `driver` takes ticks, orders and the store's word to the gates; `carry_out` does what they answer, in their order;
 //! `events` keeps the history that people read, `samples` reads the figures over time, `report` gathers what a report is made of and `written` leaves
 //! reports beside the deployment logs; `hearing` takes what is said from outside; `reload` applies a new
-//! proxy.toml. Requests never pass here, and with
+//! proxy.toml; `vitals` counts how this room itself fares. Requests never pass here, and with
 //! this room stopped traffic flows on at the last weights. Never waits for the disk.
 
 mod carry_out;
@@ -23,6 +23,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod view;
+mod vitals;
 mod written;
 
 pub use events::{HistoryError, Subscription};
@@ -34,3 +35,4 @@ pub use reload::{ReloadError, Reloaded};
 pub use samples::SamplePoint;
 pub use start::{Control, Parts, StartError, start};
 pub use view::RolloutView;
+pub use vitals::Vitals;

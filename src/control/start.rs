@@ -15,6 +15,7 @@ use super::handle::Handle;
 use super::journal::{Journal, Reports};
 use super::settings::settings;
 use super::view::Shared;
+use super::vitals::Vitals;
 use super::written;
 use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
@@ -96,6 +97,8 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         config: arc_swap::ArcSwap::from_pointee(config.clone()),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
         notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
+        vitals: Vitals::starting_at(clock::wall()),
+        store: store.clone(),
     });
     let journal = store
         .clone()

@@ -11,6 +11,7 @@ use super::handle::Handle;
 use super::journal::{Journal, News, StoreHealth, reports};
 use super::order::{Order, OrderError, Verb};
 use super::view::{RolloutView, Shared};
+use super::vitals::Vitals;
 use crate::clock::GateClock;
 use crate::config::{self, Config, Fault};
 use crate::live::{Live, Table};
@@ -102,6 +103,8 @@ fn driver(disk: &Stalled) -> (Driver, Arc<Telemetry>) {
         config: arc_swap::ArcSwap::from_pointee(config.clone()),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
         notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
+        vitals: Vitals::starting_at(WallTime::default()),
+        store: None,
     });
     let journal: Box<dyn Journal> = Box::new(disk.clone());
     let driver = Driver::new(
@@ -321,6 +324,7 @@ fn every_tick_writes_the_state_and_each_second_once() {
                     latency: Some(Duration::from_millis(10)),
                 },
                 learner: None,
+                trace: None,
             });
         }
         rig.tick();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::events::EventLog;
+use super::vitals::Vitals;
 use crate::config;
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::Status;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::Plan;
+use crate::store::Store;
 
 /// One rollout at one moment. Immutable.
 #[derive(Clone, Debug)]
@@ -38,9 +40,17 @@ pub(super) struct Shared {
     pub(super) config: ArcSwap<config::Config>,
     pub(super) admin: ArcSwap<config::Admin>,
     pub(super) notify: ArcSwap<Vec<config::Channel>>,
+    pub(super) vitals: Vitals,
+    /// `None` where there is no journal.
+    pub(super) store: Option<Store>,
 }
 
 impl RolloutView {
+    /// How often each kind of event happened since the gates started.
+    pub fn event_counts(&self) -> Vec<(&'static str, u64)> {
+        self.events.counts()
+    }
+
     pub fn pool(&self, arm: Arm) -> &PoolName {
         &self.pools[arm.index()]
     }

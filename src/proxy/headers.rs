@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use super::respond::{Fault, X_SERIN_ERROR};
 use super::seen::Seen;
 use crate::live::Rules;
+use crate::telemetry::TraceId;
 
 pub(super) const X_SERIN_POOL: HeaderName = HeaderName::from_static("x-serin-pool");
 /// On copies of requests, whose answers nobody waits for.
@@ -187,8 +188,9 @@ pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool
     }
 }
 
-/// Says who asked, by which name, over what, and gives the request its ids. After `strip_claims`.
-pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
+/// Says who asked, by which name, over what, and gives the request its ids; answers with that of its trace. After
+/// `strip_claims`.
+pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) -> Option<TraceId> {
     let seen = Seen::of(headers);
     forwarded_for(headers, seen, peer);
     if !seen.any(Seen::FORWARDED_PROTO) {
@@ -203,7 +205,7 @@ pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) {
     if seen.any(Seen::FORWARDED) {
         forwarded(headers, peer, host.as_ref());
     }
-    ids(headers, seen, dice);
+    ids(headers, seen, dice)
 }
 
 // What a trusted peer said is extended; what any other said is gone by now.
@@ -246,23 +248,35 @@ fn join(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderVal
 }
 
 // The request id and the trace id are the same random number, and lie in one allocation.
-fn ids(headers: &mut HeaderMap, seen: Seen, dice: Dice) {
-    let known_trace = seen.any(Seen::TRACEPARENT)
-        && headers.get_all(TRACEPARENT).iter().count() == 1
-        && headers.get(TRACEPARENT).is_some_and(is_traceparent);
+fn ids(headers: &mut HeaderMap, seen: Seen, dice: Dice) -> Option<TraceId> {
+    let known = seen
+        .any(Seen::TRACEPARENT)
+        .then(|| known_trace(headers))
+        .flatten();
     let known_id = seen.any(Seen::REQUEST_ID);
-    if known_trace && known_id {
-        return;
+    if known.is_some() && known_id {
+        return known;
     }
     // https://www.w3.org/TR/trace-context/: version 00, trace id, parent id, flags 00 (not sampled).
     let text = traceparent(dice);
     if !known_id && let Ok(id) = HeaderValue::from_maybe_shared(text.slice(3..35)) {
         headers.insert(X_REQUEST_ID, id);
     }
-    if !known_trace && let Ok(trace) = HeaderValue::from_maybe_shared(text) {
+    if known.is_none()
+        && let Ok(trace) = HeaderValue::from_maybe_shared(text)
+    {
         headers.insert(TRACEPARENT, trace);
         headers.remove(TRACESTATE);
     }
+    known.or_else(|| TraceId::new(dice.trace.max(1)))
+}
+
+// What the request belongs to already.
+fn known_trace(headers: &HeaderMap) -> Option<TraceId> {
+    let mut said = headers.get_all(TRACEPARENT).iter();
+    let (first, more) = (said.next()?, said.next());
+    let is_valid = more.is_none() && is_traceparent(first);
+    TraceId::parse(first.as_bytes().get(3..35).filter(|_| is_valid)?)
 }
 
 /// What a client says of the trace that its request belongs to.
@@ -601,8 +615,9 @@ mod tests {
         let check = |before: &str, after: &str| {
             let mut headers = parse(before);
             let seen = Seen::of(&headers);
-            ids(&mut headers, seen, DICE);
+            let trace = ids(&mut headers, seen, DICE).expect("an id").to_string();
             assert_eq!(print(&headers), after, "{before}");
+            assert!(after.contains(&format!("-{trace}-")), "{trace} of {after}");
         };
         check("", &made);
         check(

@@ -3,7 +3,7 @@
 //! Pool figures hold every attempt. Arm figures hold one outcome for each learner request, of its own arm: failed if
 //! any attempt there failed, whatever a retry or failover made of it afterwards.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{Class, Outcome};
-use crate::telemetry::{ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, SegmentId};
+use crate::telemetry::{
+    ArmRecord, Attempt, AttemptRecord, PoolMeter, Recorder, SegmentId, TraceId,
+};
 use crate::upstream::admission::Place;
 use crate::upstream::eject::Failing;
 use crate::upstream::endpoint::InFlight;
@@ -50,6 +52,7 @@ pub(super) struct Ledger {
     owed: RefCell<Option<(Held, OwnArm)>>,
     /// Where its attempts are told, of a request that a span is made of.
     tries: OnceCell<Rc<Tries>>,
+    trace: Cell<Option<TraceId>>,
 }
 
 /// One attempt under way. Dropped before it was concluded, the client is gone: that is recorded too.
@@ -80,6 +83,7 @@ impl Ledger {
             worker: Rc::clone(worker),
             owed: RefCell::new(owed),
             tries: OnceCell::new(),
+            trace: Cell::new(None),
         })
     }
 
@@ -91,6 +95,11 @@ impl Ledger {
     /// Who is told of attempts, if anybody is.
     pub(super) fn told(&self) -> Option<&Tries> {
         self.tries.get().map(|tries| &**tries)
+    }
+
+    /// The trace that the request belongs to.
+    pub(super) fn traced(&self, trace: Option<TraceId>) {
+        self.trace.set(trace);
     }
 
     /// The split was replaced before an attempt began: the request counts under the new one, if it was not counted
@@ -126,6 +135,7 @@ impl Ledger {
             epoch: own.epoch,
             outcome,
             learner: own.learner,
+            trace: self.trace.get(),
         };
         write(&self.worker.recorder, &record);
     }
@@ -269,6 +279,7 @@ impl Trial {
             pool,
             attempt: self.kind,
             outcome,
+            trace: self.ledger.trace.get(),
         });
         // What follows a failure finds nothing owed any more.
         self.ledger.record(outcome, write);

@@ -196,7 +196,8 @@ async fn serve(
     let destination = client.destination(&held, matched, &parts, &address, is_trusted, began);
     headers::strip_request_hops(&mut parts.headers, seen);
     headers::strip_claims(&mut parts.headers, rules, is_trusted);
-    headers::forward(&mut parts.headers, &client.peer, dice());
+    let trace = headers::forward(&mut parts.headers, &client.peer, dice());
+    destination.ledger.traced(trace);
     if let Some(visit) = &mut visit {
         visit.pass_trace(&mut parts.headers);
     }
@@ -229,6 +230,7 @@ async fn serve(
     if let Some(visit) = visit {
         let chosen = chosen.map(|(rollout, choice)| (rollout, choice.arm));
         visit.routed(&held, pool, chosen, &ledger);
+        visit.traced(trace);
     }
     order.shadow = Shadow::cast(&client.worker, &held, chosen, client.whose, &order);
     let key = chosen.map_or_else(

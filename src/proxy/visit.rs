@@ -19,6 +19,7 @@ use crate::live::{Held, PoolIndex, RolloutIndex};
 use crate::rollout::name::Arm;
 use crate::rollout::time::WallTime;
 use crate::rollout::weight::Weight;
+use crate::telemetry::TraceId;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::spans::Span;
 use crate::upstream::endpoint::Endpoint;
@@ -38,6 +39,7 @@ pub(super) struct Visit {
     uri: Uri,
     host: Option<HeaderValue>,
     route: Option<Route>,
+    trace: Option<TraceId>,
     endpoint: Option<Arc<Endpoint>>,
     status: StatusCode,
     error: Option<&'static str>,
@@ -93,6 +95,7 @@ impl Visit {
             uri: request.uri().clone(),
             host: request.headers().get(header::HOST).cloned(),
             route: None,
+            trace: None,
             endpoint: None,
             status: StatusCode::OK,
             error: None,
@@ -123,6 +126,10 @@ impl Visit {
             pool,
             chosen,
         });
+    }
+
+    pub(super) fn traced(&mut self, trace: Option<TraceId>) {
+        self.trace = trace;
     }
 
     /// The answer's head: an endpoint's, or serin's own.
@@ -218,6 +225,7 @@ impl Drop for Visit {
             bytes: self.bytes,
             duration: clock::now().saturating_duration_since(self.began),
             whole: self.whole,
+            trace: self.trace,
         });
     }
 }
@@ -248,6 +256,7 @@ pub(super) fn tell_refused(worker: &Worker, client: IpAddr, status: StatusCode, 
         bytes: 0,
         duration: std::time::Duration::ZERO,
         whole: true,
+        trace: None,
     });
 }
 

@@ -103,6 +103,13 @@ impl Mailbox {
         self.changed.notify_all();
     }
 
+    /// How many events are not written yet.
+    pub(super) fn waiting_events(&self) -> usize {
+        let inner = self.lock();
+        let in_hand = inner.in_hand.iter().flat_map(|pending| pending.events());
+        in_hand.chain(inner.waiting.events()).count()
+    }
+
     /// Waits for something to write, at most `patience`.
     pub(super) fn take(&self, patience: Duration) -> Taken {
         let inner = self.lock();

@@ -22,6 +22,7 @@ mod recover;
 mod reports;
 mod samples;
 mod schema;
+mod vitals;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub use archive::AccessLines;
 pub use disk::{Disk, RealDisk};
 pub use outbox::{Due, Notice, Post, PostKind, Settled, Waiting};
 pub use reports::Document;
+pub use vitals::Vitals;
 
 use mailbox::Mailbox;
 use outbox::Change;
@@ -59,6 +61,7 @@ pub struct Store {
 struct Shared {
     mailbox: Arc<Mailbox>,
     readers: Readers,
+    vitals: Arc<Vitals>,
     /// Moves with each transaction that changed the outbox.
     outbox: watch::Receiver<u64>,
 }
@@ -164,7 +167,7 @@ impl Store {
         let recovered = recover::read(&connection, &settings.path)?;
         let mailbox = Arc::new(Mailbox::default());
         let writer = Writer::new(connection, disk, settings, report, Arc::clone(&mailbox));
-        let outbox = writer.outbox();
+        let (outbox, vitals) = (writer.outbox(), writer.vitals());
         writer.start().map_err(|error| StoreError::Open {
             path: settings.path.clone(),
             why: error.to_string(),
@@ -175,11 +178,22 @@ impl Store {
                 shared: Arc::new(Shared {
                     mailbox,
                     readers,
+                    vitals,
                     outbox,
                 }),
             },
             recovered,
         ))
+    }
+
+    /// How the writer fares.
+    pub fn vitals(&self) -> &Vitals {
+        &self.shared.vitals
+    }
+
+    /// How many events wait to be written.
+    pub fn waiting_events(&self) -> usize {
+        self.shared.mailbox.waiting_events()
     }
 
     /// Hands a batch over. Never blocks on the disk; what waits is merged: every event, the last state, every slot

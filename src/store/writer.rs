@@ -18,6 +18,7 @@ use super::fold::{self, Step};
 use super::inputs::Inputs;
 use super::logs::Logs;
 use super::mailbox::{Mailbox, Pending, Taken};
+use super::vitals::Vitals;
 use super::{Report, Settings, journal, outbox, samples};
 use crate::clock;
 use crate::records::state;
@@ -44,6 +45,7 @@ pub(super) struct Writer {
     /// The message told last, while writing fails.
     fault: Option<String>,
     tidy_at: Instant,
+    vitals: Arc<Vitals>,
     outbox: watch::Sender<u64>,
 }
 
@@ -79,6 +81,7 @@ impl Writer {
             durability: Durability::Lazy,
             fault: None,
             tidy_at: clock::now(),
+            vitals: Arc::default(),
             outbox: watch::Sender::new(0),
         }
     }
@@ -86,6 +89,11 @@ impl Writer {
     /// Moves with each transaction that changed the outbox.
     pub(super) fn outbox(&self) -> watch::Receiver<u64> {
         self.outbox.subscribe()
+    }
+
+    /// How this writer fares.
+    pub(super) fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
     }
 
     pub(super) fn start(self) -> std::io::Result<()> {
@@ -129,8 +137,12 @@ impl Writer {
     }
 
     fn flush(&mut self, pending: Arc<Pending>) {
+        let began = clock::now();
         match self.write(&pending) {
             Ok(()) => {
+                self.vitals
+                    .wrote(clock::now().saturating_duration_since(began));
+                self.vitals.measure(&self.path);
                 self.mailbox.written();
                 if pending.touches_outbox() {
                     self.outbox.send_modify(|moves| *moves += 1);
@@ -144,6 +156,7 @@ impl Writer {
                 self.logs.write(&self.connection);
             }
             Err(error) => {
+                self.vitals.failed();
                 self.mailbox.put_back(pending);
                 self.tell_failure(&error);
                 self.mailbox.pause(RETRY);
@@ -219,6 +232,7 @@ impl Writer {
             }
             self.inputs.add(rollout, &backlog.inputs);
             if backlog.dropped > 0 {
+                self.vitals.lost(backlog.dropped);
                 tracing::warn!(%rollout, dropped = backlog.dropped, "seconds of samples were lost while the journal could not be written");
             }
         }

@@ -19,6 +19,7 @@ use crate::calendar::moment_text;
 use crate::rollout::name::Arm;
 use crate::rollout::time::WallTime;
 
+use super::trace::TraceId;
 use latest::Latest;
 
 /// Lines that wait for standard output at most; some 4 MiB.
@@ -77,6 +78,13 @@ pub struct Line<'a> {
     pub duration: Duration,
     /// The answer's body was handed on to its end.
     pub whole: bool,
+    /// Of `traceparent`, as the endpoint was told it.
+    #[serde(
+        rename = "trace_id",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_digits"
+    )]
+    pub trace: Option<TraceId>,
 }
 
 // === impl AccessLog ===
@@ -159,6 +167,10 @@ fn as_name<S: Serializer>(arm: &Option<Arm>, to: S) -> Result<S::Ok, S::Error> {
     arm.map(Arm::as_str).serialize(to)
 }
 
+fn as_digits<S: Serializer>(trace: &Option<TraceId>, to: S) -> Result<S::Ok, S::Error> {
+    trace.map(|trace| trace.to_string()).serialize(to)
+}
+
 fn as_millis<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(span.as_secs_f64() * 1e3)
 }
@@ -212,6 +224,7 @@ mod tests {
             bytes: 1234,
             duration: Duration::from_micros(15_250),
             whole: true,
+            trace: TraceId::new(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c),
         }
     }
 
@@ -235,6 +248,7 @@ mod tests {
             bytes: 0,
             duration: Duration::ZERO,
             whole: false,
+            trace: None,
             ..line()
         };
         assert_eq!(
@@ -258,7 +272,8 @@ mod tests {
             serde_json::json!({
                 "time": "2025-11-01T12:26:40.123Z", "client": "192.0.2.7", "protocol": "HTTP/1.1", "method": "GET",
                 "host": "example.org", "path": "/a\"b", "status": 200, "rollout": "analyzer", "arm": "canary",
-                "pool": "ultra_fast", "bytes": 1234, "duration_ms": 15.25, "whole": true
+                "pool": "ultra_fast", "bytes": 1234, "duration_ms": 15.25, "whole": true,
+                "trace_id": "0af7651916cd43dd8448eb211c80319c"
             })
         );
     }

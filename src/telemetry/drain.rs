@@ -13,11 +13,12 @@ use super::recorder::Recorder;
 use super::shard::{RolloutShard, Shard};
 use super::totals::{RolloutTotals, Totals};
 use super::{Drained, SegmentId, lock};
+use crate::clock;
 use crate::rollout::evidence::{Assigned, Sight};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
 use crate::rollout::slot::{CellKey, Slot};
-use crate::rollout::time::Timestamp;
+use crate::rollout::time::{Timestamp, WallTime};
 
 #[derive(Debug, Default)]
 pub(super) struct Drainer {
@@ -56,6 +57,7 @@ impl Drainer {
         for worker in &mut self.workers {
             worker.swap();
         }
+        let seen_at = clock::wall();
         // Read after the swap: whatever the shards counted is known by name by now.
         let rollouts = {
             let registry = lock(registry);
@@ -64,10 +66,10 @@ impl Drainer {
         };
         let drained = rollouts
             .iter()
-            .filter_map(|known| self.drain_rollout(known, at, width))
+            .filter_map(|known| self.drain_rollout(known, at, width, seen_at))
             .collect();
         for worker in &mut self.workers {
-            self.totals.take(&mut worker.spare);
+            self.totals.take(&mut worker.spare, seen_at);
         }
         self.workers.retain(|worker| !worker.gone);
         drained
@@ -78,6 +80,7 @@ impl Drainer {
         known: &Arc<KnownRollout>,
         at: Timestamp,
         width: Duration,
+        seen_at: WallTime,
     ) -> Option<Drained> {
         let mut drained = Drained {
             rollout: known.name.clone(),
@@ -95,7 +98,7 @@ impl Drainer {
                 take_sights(shard, known, &mut drained.sights);
                 take_assigned(shard, known, &mut drained.assigned);
                 written |= take_learners(shard, &mut drained.learners, totals);
-                totals.take_outcomes(shard);
+                totals.take_outcomes(shard, seen_at);
             }
         }
         (written || known.is_used()).then_some(drained)

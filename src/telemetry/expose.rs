@@ -146,7 +146,7 @@ fn pools(totals: &Totals, out: &mut Exposition) {
     for pool in &totals.pools {
         let seen = &pool.counts.latency;
         let labels = [("pool", pool.name.as_str())];
-        latency.sample(&labels, &seen.cumulative(), seen.count(), seen.sum_s());
+        latency.sample(&labels, &seen.cumulative(), seen.sum_s());
     }
 }
 
@@ -201,7 +201,7 @@ fn rollouts(totals: &Totals, out: &mut Exposition) {
     for (rollout, arm) in arms(totals) {
         let seen = &rollout.arms[arm.index()].latency;
         let labels = arm_labels(rollout, arm);
-        latency.sample(&labels, &seen.cumulative(), seen.count(), seen.sum_s());
+        latency.sample(&labels, &seen.cumulative(), seen.sum_s());
     }
     let mut learners = out.gauge(
         "serin_rollout_learners",

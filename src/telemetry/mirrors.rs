@@ -177,9 +177,6 @@ impl Mirrors {
     }
 
     pub(super) fn expose(&self, out: &mut Exposition) {
-        if self.0.is_empty() {
-            return;
-        }
         let mut counts = out.counter(
             "serin_mirror_total",
             "Requests of baseline that were drawn to be copied to canary, by what became of the copy.",

@@ -2,12 +2,13 @@
 //!
 //! Owns the hot write (`recorder`, `shard`, `hot_cell`), who is counted (`meters`, `segments`), the drain into
 //! slots (`drain`), the totals since start (`totals`) and the Prometheus text (`prometheus`,
-//! `expose`). Never knows who writes to it, never judges a number.
+//! `expose`); lends the others a histogram of theirs (`durations`). Never knows who writes to it, never judges a number.
 
 pub mod access_log;
 mod assignments;
 mod buckets;
 mod drain;
+mod durations;
 mod expose;
 mod failing;
 mod handed;
@@ -22,6 +23,7 @@ mod shard;
 mod sights;
 pub mod spans;
 mod totals;
+mod trace;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -36,10 +38,12 @@ use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::slot::{Cell, CellKey, Class, Outcome, Slot};
 use crate::rollout::time::Timestamp;
 
+pub use durations::Durations;
 pub use meters::{PoolMeter, RolloutMeter};
 pub use mirrors::{MirrorDifference, MirrorMeter, MirrorSample, MirrorTicket, Mirrored};
 pub use notices::ChannelMeter;
 pub use recorder::Recorder;
+pub use trace::TraceId;
 
 use access_log::AccessLog;
 use drain::Drainer;
@@ -76,6 +80,7 @@ pub struct ArmRecord<'a> {
     pub outcome: Outcome,
     /// `None` where nothing identifies the learner (`client_ip`, `random`).
     pub learner: Option<LearnerHash>,
+    pub trace: Option<TraceId>,
 }
 
 /// One attempt on an endpoint of a pool.
@@ -84,6 +89,7 @@ pub struct AttemptRecord<'a> {
     pub pool: &'a PoolMeter,
     pub attempt: Attempt,
     pub outcome: Outcome,
+    pub trace: Option<TraceId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

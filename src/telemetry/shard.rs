@@ -11,14 +11,14 @@ use super::buckets::Buckets;
 use super::hot_cell::HotCell;
 use super::sights::{Sights, Took};
 use super::{
-    ArmRecord, Attempt, AttemptRecord, CLASSES, PoolMeter, SegmentId, Tally, TunnelEvent,
+    ArmRecord, Attempt, AttemptRecord, CLASSES, PoolMeter, SegmentId, Tally, TraceId, TunnelEvent,
     class_index, recorded_ns,
 };
 use crate::rollout::assign::LearnerHash;
 use crate::rollout::evidence::Assigned;
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::Arm;
-use crate::rollout::slot::{Class, Outcome};
+use crate::rollout::slot::Class;
 use crate::rollout::time::Timestamp;
 
 /// A cell of the epoch in force that nobody wrote to for this long gives its memory back.
@@ -114,7 +114,7 @@ impl Shard {
         let known = &*record.rollout.known;
         let rollout = self.rollout(known.index);
         let arm = &mut rollout.arms[record.arm.index()];
-        arm.add(record.outcome.class, latency_ns);
+        arm.add(record.outcome.class, latency_ns, record.trace);
         let cell = rollout.cell(record.epoch, record.segment, record.arm);
         cell.adopt_limits(known);
         cell.add(record.outcome.class, latency_ns, record.learner);
@@ -122,7 +122,7 @@ impl Shard {
     }
 
     pub(super) fn record_attempt(&mut self, record: &AttemptRecord<'_>) {
-        self.pool(record.pool).add(record.attempt, record.outcome);
+        self.pool(record.pool).add(record);
     }
 
     pub(super) fn record_tunnel(&mut self, pool: &PoolMeter, event: TunnelEvent) {
@@ -233,10 +233,10 @@ impl Learners {
 // === impl Outcomes ===
 
 impl Outcomes {
-    fn add(&mut self, class: Class, latency_ns: Option<u64>) {
+    fn add(&mut self, class: Class, latency_ns: Option<u64>, trace: Option<TraceId>) {
         self.classes[class_index(class)] += 1;
         if let Some(latency_ns) = latency_ns {
-            self.latency.record(latency_ns);
+            self.latency.record(latency_ns, trace);
         }
     }
 }
@@ -244,10 +244,10 @@ impl Outcomes {
 // === impl PoolCounts ===
 
 impl PoolCounts {
-    fn add(&mut self, attempt: Attempt, outcome: Outcome) {
-        self.attempts[attempt.index()][class_index(outcome.class)] += 1;
-        if let Some(latency_ns) = recorded_ns(outcome) {
-            self.latency.record(latency_ns);
+    fn add(&mut self, record: &AttemptRecord<'_>) {
+        self.attempts[record.attempt.index()][class_index(record.outcome.class)] += 1;
+        if let Some(latency_ns) = recorded_ns(record.outcome) {
+            self.latency.record(latency_ns, record.trace);
         }
     }
 }
@@ -268,6 +268,7 @@ impl Answers {
 mod tests {
     use super::*;
     use crate::rollout::name::RolloutName;
+    use crate::rollout::slot::Outcome;
     use crate::telemetry::Telemetry;
 
     #[test]
@@ -289,6 +290,7 @@ mod tests {
                     epoch,
                     outcome,
                     learner,
+                    trace: None,
                 });
             }
             let rollout = shard.rollouts[0].as_mut().expect("it was written to");

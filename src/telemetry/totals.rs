@@ -7,6 +7,7 @@ use super::shard::{Answers, Outcomes, PoolCounts, RolloutShard, Tunnels};
 use super::{Tally, shard};
 use crate::rollout::learners::LearnerSketch;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
+use crate::rollout::time::WallTime;
 
 #[derive(Debug, Default)]
 pub(super) struct Totals {
@@ -46,10 +47,10 @@ impl Totals {
         }
     }
 
-    /// Adds what a shard counted apart from its rollouts, and empties it there.
-    pub(super) fn take(&mut self, shard: &mut shard::Shard) {
+    /// Adds what a shard counted until `at` apart from its rollouts, and empties it there.
+    pub(super) fn take(&mut self, shard: &mut shard::Shard, at: WallTime) {
         for (totals, counts) in self.pools.iter_mut().zip(&mut shard.pools) {
-            totals.counts.merge(counts);
+            totals.counts.merge(counts, at);
             *counts = PoolCounts::default();
         }
         for (kind, count) in &mut shard.answers.0 {
@@ -82,10 +83,10 @@ impl RolloutTotals {
         }
     }
 
-    /// Adds the outcomes of a shard, and empties them there.
-    pub(super) fn take_outcomes(&mut self, shard: &mut RolloutShard) {
+    /// Adds the outcomes of a shard until `at`, and empties them there.
+    pub(super) fn take_outcomes(&mut self, shard: &mut RolloutShard, at: WallTime) {
         for arm in Arm::ALL.map(Arm::index) {
-            self.arms[arm].merge(&shard.arms[arm]);
+            self.arms[arm].merge(&shard.arms[arm], at);
             shard.arms[arm] = Outcomes::default();
         }
     }
@@ -94,18 +95,18 @@ impl RolloutTotals {
 // === impl Outcomes, PoolCounts, Tunnels ===
 
 impl Outcomes {
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, at: WallTime) {
         add(&mut self.classes, &other.classes);
-        self.latency.merge(&other.latency);
+        self.latency.merge(&other.latency, at);
     }
 }
 
 impl PoolCounts {
-    fn merge(&mut self, other: &Self) {
+    fn merge(&mut self, other: &Self, at: WallTime) {
         for (mine, theirs) in self.attempts.iter_mut().zip(&other.attempts) {
             add(mine, theirs);
         }
-        self.latency.merge(&other.latency);
+        self.latency.merge(&other.latency, at);
         self.tunnels.merge(other.tunnels);
     }
 }

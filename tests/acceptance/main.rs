@@ -10,6 +10,7 @@
 
 mod abuse;
 mod access_log;
+mod alerts;
 mod approval;
 mod bad_input;
 mod bot;
@@ -19,9 +20,12 @@ mod crash;
 mod dashboard;
 mod demo;
 mod detect;
+mod docs;
 mod exclusive;
+mod grafana;
 mod hooks;
 mod https;
+mod metrics;
 mod notices;
 mod preflight;
 mod receiver;

@@ -26,6 +26,12 @@ pub(crate) fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_serin")), PathBuf::from)
 }
 
+/// A file of the repository as it is now.
+pub(crate) fn repository_file(path: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{path}: {why}"))
+}
+
 /// A port that nobody used a moment ago. Kept below the range the kernel gives to outgoing connections, so that
 /// nobody takes it before it is bound.
 pub(crate) fn free_port() -> u16 {

@@ -26,7 +26,7 @@ use serin::rollout::time::Timestamp;
 use serin::rollout::weight::Weight;
 use serin::shutdown::{self, Stage, Trigger};
 use serin::telemetry::Telemetry;
-use serin::telemetry::prometheus::Exposition;
+use serin::telemetry::prometheus::{Exposition, Form};
 
 pub(crate) use client::{Answer, Client};
 pub(crate) use upstream::{Exchange, Upstream, reply};
@@ -209,7 +209,7 @@ impl Proxy {
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> u64 {
         self.telemetry
             .drain(Timestamp::from_millis(0), Duration::from_secs(1));
-        let mut exposition = Exposition::new();
+        let mut exposition = Exposition::new(Form::Text);
         self.telemetry.expose(&mut exposition);
         let text = exposition.finish();
         let is_meant = |line: &&str| {

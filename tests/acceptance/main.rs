@@ -33,4 +33,5 @@ mod sticky;
 mod support;
 mod takeover;
 mod void;
+mod watch;
 mod weights;

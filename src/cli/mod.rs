@@ -11,6 +11,7 @@ mod client;
 mod demo;
 pub mod evidence;
 mod figures;
+mod paper;
 mod people;
 mod preflight;
 mod printable;
@@ -28,7 +29,7 @@ mod weights;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Wrong usage, or a configuration that is not valid.
 const EXIT_USAGE: u8 = 2;
@@ -97,6 +98,10 @@ enum Command {
     Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
     Analyzer(analyzer::AnalyzerArgs),
+    /// Completions of this command line for a shell, on standard output
+    Completions(paper::CompletionsArgs),
+    /// The manual pages, one a command, into a folder; or the first of them on standard output
+    Man(paper::ManArgs),
 }
 
 /// Reads the arguments and carries out the command.
@@ -155,6 +160,8 @@ pub fn run() -> ExitCode {
             );
         }
         Command::Analyzer(args) => analyzer::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => paper::completions(&args, Args::command()),
+        Command::Man(args) => paper::man(&args, Args::command()),
     };
     match result {
         Ok(code) => code,

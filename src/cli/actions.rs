@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::client::{Client, ClientArgs, ClientError};
-use super::figures;
+use super::{figures, printable};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ActionArgs {
@@ -41,7 +41,7 @@ pub(super) fn show(args: &ClientArgs, answer: Value) -> anyhow::Result<()> {
     if args.json {
         return super::print(&format!("{answer:#}\n"));
     }
-    let status = serde_json::from_value(answer)
+    let status = serde_json::from_value(printable::document(answer))
         .context("the state cannot be read: is the proxy a newer serin?")?;
     super::print(&format!("{}\n", figures::headline(&status)))
 }

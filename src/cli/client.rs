@@ -9,7 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -149,27 +149,42 @@ impl Client {
         body: Option<String>,
     ) -> Result<Bytes, ClientError> {
         let request = self.request(method, path, accept, body)?;
-        let exchange = async {
-            let answer = self.send(request).await?;
-            let status = answer.status();
-            let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER)
-                .collect()
-                .await
-                .map_err(|why| self.strange(why.to_string()))?
-                .to_bytes();
-            if status.is_success() {
-                Ok(body)
-            } else {
-                Err(refusal(status, &body))
-            }
-        };
-        match tokio::time::timeout(TIMEOUT, exchange).await {
+        self.within(async {
+            let mut sender = self.connect().await?;
+            let answer = sender.send_request(request).await;
+            let answer = answer.map_err(|why| self.unreachable(why.to_string()))?;
+            self.read(answer).await
+        })
+        .await
+    }
+
+    /// Waits for a part of a call, and not for ever.
+    pub(super) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(TIMEOUT, work).await {
             Ok(result) => result,
             Err(_) => Err(self.unreachable("it took longer than 15 s".to_owned())),
         }
     }
 
-    fn request(
+    /// The body of a good answer, or what a bad one says.
+    pub(super) async fn read(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let status = answer.status();
+        let body = http_body_util::Limited::new(answer.into_body(), MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|why| self.cut_short(why.as_ref()))?
+            .to_bytes();
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(refusal(status, &body))
+        }
+    }
+
+    pub(super) fn request(
         &self,
         method: Method,
         path: &str,
@@ -192,29 +207,26 @@ impl Client {
             .map_err(|why| self.strange(why.to_string()))
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ClientError> {
+    /// A connection of its own, for as long as somebody keeps its sender.
+    pub(super) async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ClientError> {
         let stream = TcpStream::connect(&self.authority)
             .await
             .map_err(|why| self.unreachable(why.to_string()))?;
         match &self.secure {
-            None => self.send_over(stream, request).await,
+            None => self.speak_over(stream).await,
             Some(secure) => {
                 let shaken = secure.shake_hands(stream).await;
                 let stream = shaken.map_err(|why| self.unreachable(why.to_string()))?;
-                self.send_over(stream, request).await
+                self.speak_over(stream).await
             }
         }
     }
 
-    async fn send_over<S>(
-        &self,
-        stream: S,
-        request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, ClientError>
+    async fn speak_over<S>(&self, stream: S) -> Result<SendRequest<Full<Bytes>>, ClientError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|why| self.unreachable(why.to_string()))?;
         tokio::spawn(async move {
@@ -222,24 +234,29 @@ impl Client {
                 tracing::debug!(%why, "the connection to the admin port ended");
             }
         });
-        sender
-            .send_request(request)
-            .await
-            .map_err(|why| self.unreachable(why.to_string()))
+        Ok(sender)
     }
 
-    fn parse(&self, body: &[u8]) -> Result<Value, ClientError> {
+    pub(super) fn parse(&self, body: &[u8]) -> Result<Value, ClientError> {
         serde_json::from_slice(body).map_err(|why| self.strange(why.to_string()))
     }
 
-    fn unreachable(&self, why: String) -> ClientError {
+    pub(super) fn unreachable(&self, why: String) -> ClientError {
         ClientError::Unreachable {
             authority: self.authority.clone(),
             why,
         }
     }
 
-    fn strange(&self, why: String) -> ClientError {
+    // A process that ends takes its answers with it; one that is too long is not serin's.
+    fn cut_short(&self, why: &(dyn std::error::Error + Send + Sync + 'static)) -> ClientError {
+        match why.is::<hyper::Error>() {
+            true => self.unreachable(why.to_string()),
+            false => self.strange(why.to_string()),
+        }
+    }
+
+    pub(super) fn strange(&self, why: String) -> ClientError {
         ClientError::Strange {
             authority: self.authority.clone(),
             why,

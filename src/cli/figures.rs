@@ -1,17 +1,27 @@
 //! A rollout in lines of text: its headline, its figures, its conditions, its events.
 //!
-//! Used by `status`, the actions and the demo, so that they speak alike. Prints only what the records hold.
+//! Used by `status`, `watch`, the actions and the demo, so that they speak alike. Prints only what the records hold.
+
+mod bars;
+mod outside;
+mod pools;
+mod standing;
 
 use std::time::Duration;
 
+pub(super) use bars::{bar, evidence, progress};
+pub(super) use outside::outside;
+pub(super) use pools::{Span, brief, lines, segments, table};
+pub(super) use standing::{checkpoints, stages, warnings};
+
+use crate::records::Moment;
 use crate::records::evaluation::{EvaluationRecord, UnitWord};
 use crate::records::event::{Detail, EventRecord};
 use crate::records::people::PeopleRecord;
-use crate::records::status::{SpanRecord, StatusRecord};
+use crate::records::status::StatusRecord;
 use crate::report::sentence;
 use crate::rollout::condition::Op;
 use crate::rollout::gate::Phase;
-use crate::rollout::name::Arm;
 use crate::rollout::time::format_duration;
 use crate::rollout::verdict::{Purpose, Verdict};
 
@@ -82,89 +92,9 @@ fn people(people: &PeopleRecord) -> Vec<String> {
     parts
 }
 
-/// One line an arm, with a head line: requests, rates and percentiles of the stage so far.
-pub(super) fn table(status: &StatusRecord) -> String {
-    let mut text = format!(
-        "{:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>9} {:>9}\n",
-        "pool", "weight", "requests", "errors", "avail.", "p50", "p95", "p99", "req/s", "learners"
-    );
-    let share = |pool: &str| status.weights.get(pool).copied().unwrap_or_default();
-    for (pool, figures) in [
-        (&status.pools.baseline, &status.figures.baseline),
-        (&status.pools.canary, &status.figures.canary),
-    ] {
-        let (stage, now) = (&figures.stage, &figures.recent);
-        text.push_str(&format!(
-            "{:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>9.0} {:>9}\n",
-            pool,
-            percent(share(pool)),
-            stage.requests,
-            rate(stage.error_rate),
-            rate(stage.availability),
-            latency(stage.p50_ms),
-            latency(stage.p95_ms),
-            latency(stage.p99_ms),
-            now.throughput,
-            learners(stage, &figures.run),
-        ));
-    }
-    text
-}
-
-/// One line an arm of each segment, with a head line: the stage so far. Empty where no segments are known.
-pub(super) fn segments(status: &StatusRecord) -> String {
-    if status.segments.is_empty() {
-        return String::new();
-    }
-    let mut text = format!(
-        "{:<18} {:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}\n",
-        "segment", "pool", "ceiling", "requests", "errors", "avail.", "p50", "p95", "p99", "delta"
-    );
-    for segment in &status.segments {
-        for arm in Arm::ALL {
-            let (figures, pool) = (&segment.of(arm).stage, status.pools.of(arm));
-            let (name, ceiling, delta) = match arm {
-                Arm::Baseline => ("", None, None),
-                Arm::Canary => (
-                    segment.segment.as_str(),
-                    segment.max_weight.map(percent),
-                    segment.delta,
-                ),
-            };
-            text.push_str(&format!(
-                "{name:<18} {pool:<14} {:>7} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}\n",
-                ceiling.unwrap_or_default(),
-                figures.requests,
-                rate(figures.error_rate),
-                rate(figures.availability),
-                latency(figures.p50_ms),
-                latency(figures.p95_ms),
-                latency(figures.p99_ms),
-                delta.map_or_else(String::new, |delta| rate(Some(delta))),
-            ));
-        }
-        if let Some(trigger) = &segment.lowered_by {
-            text.push_str(&format!("{:<18} lowered: {trigger}\n", ""));
-        }
-    }
-    text
-}
-
-fn learners(stage: &SpanRecord, run: &SpanRecord) -> String {
-    stage
-        .learners
-        .or(run.learners)
-        .map_or_else(|| "-".to_owned(), |count| count.to_string())
-}
-
 /// `pass      error_rate < 1%            0.12% of 4312 requests`.
 pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
-    let verdict = match evaluation.verdict {
-        Verdict::Pass => "pass",
-        Verdict::Fail => "FAIL",
-        Verdict::Unproven => "unproven",
-        Verdict::NoData => "no data",
-    };
+    let verdict = verdict(evaluation.verdict);
     let counted = match evaluation.metric.signal() {
         Some(_) if evaluation.requests == 1 => "value",
         Some(_) => "values",
@@ -189,6 +119,26 @@ pub(super) fn evaluation_line(evaluation: &EvaluationRecord) -> String {
         line.push_str(&format!(" ({})", evaluation.note));
     }
     line
+}
+
+/// A verdict as people scan for it.
+pub(super) const fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "FAIL",
+        Verdict::Unproven => "unproven",
+        Verdict::NoData => "no data",
+    }
+}
+
+/// The list of a stage that a condition stands in, as a plan calls it.
+pub(super) const fn purpose(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Advance => "advance",
+        Purpose::Hold => "hold",
+        Purpose::Rollback => "rollback",
+        Purpose::Tripwire => "tripwire",
+    }
 }
 
 /// What happened, in the report's words, with the figures it rests on, by whom and why.
@@ -326,6 +276,13 @@ pub(super) fn span(ms: u64) -> String {
     } else {
         format_duration(Duration::from_secs(ms / 1_000))
     }
+}
+
+/// `14:05:09Z`, without the day.
+pub(super) fn time_of_day(at: Moment) -> String {
+    let text = at.to_string();
+    text.get(11..19)
+        .map_or_else(|| text.clone(), |time| format!("{time}Z"))
 }
 
 #[cfg(test)]

@@ -11,28 +11,28 @@ mod client;
 mod demo;
 pub mod evidence;
 mod figures;
+mod paper;
 mod people;
 mod preflight;
+mod printable;
 mod rehearse;
 pub mod replay;
 mod report;
 mod run;
 mod secure;
+mod session;
 mod simulate;
 mod status;
 mod wait;
+mod watch;
 mod weights;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Wrong usage, or a configuration that is not valid.
 const EXIT_USAGE: u8 = 2;
-
-/// Commands of the contract that this version does not have.
-const LATER: &[&str] = &["watch"];
 
 /// A layer-7 reverse proxy with canary routing, inline measurement and a rollout gate in the data path
 #[derive(Debug, Parser)]
@@ -52,6 +52,8 @@ enum Command {
     Check(check::CheckArgs),
     /// The rollout now
     Status(status::StatusArgs),
+    /// The rollout live, with keys for the actions; lines where the output is no terminal
+    Watch(watch::WatchArgs),
     /// Starts a rollout at its first stage
     Start(actions::ActionArgs),
     /// Stops the stage's clock; triggers stay armed
@@ -96,17 +98,15 @@ enum Command {
     Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
     Analyzer(analyzer::AnalyzerArgs),
+    /// Completions of this command line for a shell, on standard output
+    Completions(paper::CompletionsArgs),
+    /// The manual pages, one a command, into a folder; or the first of them on standard output
+    Man(paper::ManArgs),
 }
 
 /// Reads the arguments and carries out the command.
 pub fn run() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(name) = later_command(&arguments) {
-        eprintln!("serin: `{name}` is not in this version");
-        return ExitCode::from(EXIT_USAGE);
-    }
-    let args = Args::parse_from(arguments);
-    let result = match args.command {
+    let result = match Args::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Check(args) => {
@@ -117,6 +117,7 @@ pub fn run() -> ExitCode {
             );
         }
         Command::Status(args) => status::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Start(args) => actions::run("start", &args),
         Command::Pause(args) => actions::run("pause", &args),
         Command::Resume(args) => actions::run("resume", &args),
@@ -159,19 +160,16 @@ pub fn run() -> ExitCode {
             );
         }
         Command::Analyzer(args) => analyzer::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Completions(args) => paper::completions(&args, Args::command()),
+        Command::Man(args) => paper::man(&args, Args::command()),
     };
     match result {
         Ok(code) => code,
         Err(why) => {
-            eprintln!("serin: {why:#}");
+            eprintln!("serin: {}", printable::text(&format!("{why:#}")));
             ExitCode::FAILURE
         }
     }
-}
-
-fn later_command(arguments: &[OsString]) -> Option<&'static str> {
-    let first = arguments.get(1)?.to_str()?;
-    LATER.iter().copied().find(|name| *name == first)
 }
 
 /// Runs a command that waits on the network, on a runtime of this thread alone.
@@ -182,12 +180,15 @@ fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<
         .block_on(work)
 }
 
-/// Prints a line of result. A reader who has gone away (`serin status | head -1`) is no fault.
+/// Prints a result; what would command a terminal is shown and not sent. A reader who has gone away (`serin status | head -1`) is no fault.
 fn print(text: &str) -> anyhow::Result<()> {
     use std::io::Write;
 
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out
+        .write_all(printable::text(text).as_bytes())
+        .and_then(|()| out.flush())
+    {
         Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => Err(why.into()),
         Ok(()) | Err(_) => Ok(()),
     }

@@ -12,6 +12,7 @@ use super::client::{Client, ClientArgs};
 pub(super) struct ReportArgs {
     /// Name of the rollout; may be left out where there is one
     pub(super) rollout: Option<String>,
+    /// The form of the report
     #[arg(long, value_enum, default_value = "md")]
     pub(super) format: Format,
     /// Write to this file instead of the terminal

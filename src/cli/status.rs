@@ -1,4 +1,4 @@
-//! `status`: the rollout as it is now, once.
+//! `status`: the rollout as it is now, once: the same picture as `watch` has, whole and without colours.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,12 @@ use anyhow::Context;
 
 use super::actions::resolve;
 use super::client::{Client, ClientArgs};
-use super::figures;
-use crate::records::status::StatusRecord;
-use crate::rollout::verdict::Purpose;
+use super::figures::{self, Span};
+use super::printable;
+use crate::admin::wire::RolloutAnswer;
+
+/// How wide bars are drawn.
+const BAR: usize = 42;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct StatusArgs {
@@ -26,106 +29,46 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         if args.client.json {
             super::print(&format!("{status:#}\n"))?;
         } else {
-            let status = serde_json::from_value(status)
+            let answer = serde_json::from_value(printable::document(status))
                 .context("the state cannot be read: is the proxy a newer serin?")?;
-            super::print(&picture(&status))?;
+            super::print(&picture(&answer))?;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-const fn purpose(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Advance => "advance",
-        Purpose::Hold => "hold",
-        Purpose::Rollback => "rollback",
-        Purpose::Tripwire => "tripwire",
+fn picture(answer: &RolloutAnswer) -> String {
+    let status = &answer.status;
+    let mut lines = vec![figures::headline(status)];
+    lines.extend(figures::progress(status, BAR));
+    lines.extend(Some(figures::stages(status)).filter(|stages| !stages.is_empty()));
+    lines.extend(figures::checkpoints(status));
+    lines.extend(figures::warnings(answer));
+    if !status.outlook.is_empty() {
+        lines.push(format!("next: {}", status.outlook));
     }
-}
-
-/// Figures from outside, a line each.
-fn outside(status: &StatusRecord) -> String {
-    let mut text = String::new();
-    for signal in &status.signals {
-        let value = signal
-            .value
-            .map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let age = signal.age_ms.map_or_else(
-            || "never read".to_owned(),
-            |age| format!("{} old", figures::span(age)),
-        );
-        let of = signal
-            .segment
-            .as_ref()
-            .map_or_else(String::new, |segment| format!(" segment {segment}"));
-        text.push_str(&format!(
-            "signal {} on {}{of}: {value}, {age}",
-            signal.name, signal.pool
-        ));
-        if signal.stale {
-            text.push_str(&format!(", NO DATA: {}", signal.note));
-        }
-        text.push('\n');
+    lines.push(String::new());
+    lines.extend(figures::lines(status, &Span::ALL, usize::MAX));
+    if !status.evaluations.is_empty() {
+        lines.push(String::new());
     }
-    for outcome in &status.outcomes {
-        let interval = outcome.interval.map_or_else(
-            || "too few results for an interval".to_owned(),
-            |[low, high]| {
-                format!(
-                    "{} to {}",
-                    figures::rate(Some(low)),
-                    figures::rate(Some(high))
-                )
-            },
-        );
-        let (name, impact) = (&outcome.name, figures::rate(outcome.impact));
-        let (canary, baseline) = (outcome.counted.canary, outcome.counted.baseline);
-        text.push_str(&format!("outcome {name}: impact {impact} ({interval}), {canary} results on canary, {baseline} on baseline\n"));
-    }
-    text
-}
-
-fn picture(status: &StatusRecord) -> String {
-    let mut text = format!(
-        "{}\n\n{}\n",
-        figures::headline(status),
-        figures::table(status)
-    );
-    for evaluation in &status.evaluations {
-        text.push_str(&format!(
-            "{:<9} {}\n",
-            purpose(evaluation.purpose),
-            figures::evaluation_line(evaluation)
-        ));
-    }
+    lines.extend(status.evaluations.iter().map(|evaluation| {
+        let list = figures::purpose(evaluation.purpose);
+        format!("{list:<9} {}", figures::evaluation_line(evaluation))
+    }));
     if let Some(evidence) = &status.evidence {
-        text.push('\n');
-        for line in evidence.sentences() {
-            text.push_str(&format!("{line}\n"));
-        }
+        lines.push(String::new());
+        lines.push(figures::evidence(status, evidence, BAR));
+        lines.extend(evidence.sentences());
     }
     if let Some(confidence) = &status.confidence {
-        text.push_str(&format!(
-            "\nconfidence of the last decision: {}\n",
-            confidence.in_words()
-        ));
+        let words = confidence.in_words();
+        lines.push(format!("\nconfidence of the last decision: {words}"));
     }
-    text.push_str(&outside(status));
+    let mut text = lines.join("\n") + "\n" + &figures::outside(status);
     let segments = figures::segments(status);
     if !segments.is_empty() {
         text.push_str(&format!("\n{segments}"));
-    }
-    if !status.guarded {
-        text.push_str("\nNOT GUARDED: no trigger watches this weight\n");
-    }
-    for incident in &status.incidents {
-        text.push_str(&format!("incident {}: {}\n", incident.id, incident.summary));
-    }
-    if !status.pins.is_empty() {
-        text.push_str(&format!("{} learners are pinned\n", status.pins.len()));
-    }
-    if !status.outlook.is_empty() {
-        text.push_str(&format!("\n{}\n", status.outlook));
     }
     text
 }

@@ -41,4 +41,5 @@ mod support;
 mod takeover;
 mod tracing;
 mod void;
+mod watch;
 mod weights;

@@ -197,3 +197,19 @@ fn what_is_legal_but_idle_is_noted() {
         "rollouts.r.stages[0].hold[0]: client_error_rate{delta} > 50% for 2m is skipped",
     );
 }
+
+/// A plan in words is read by whoever says yes to it: a changed word is a decision, and changes the file as well.
+#[test]
+fn the_words_of_a_plan_are_those_of_the_file() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let plan = data.join("explained.toml");
+    let explain = CheckArgs {
+        explain: true,
+        ..args(&plan)
+    };
+    let (code, out, err) = output(&explain);
+    assert_eq!((code, err.as_str()), (ExitCode::SUCCESS, ""));
+    let said = out.replace(&plan.display().to_string(), "explained.toml");
+    let golden = std::fs::read_to_string(data.join("explained.txt")).expect("the words");
+    assert_eq!(said, golden, "\n{said}");
+}

@@ -46,6 +46,7 @@ fn plan_words(name: &RolloutName, plan: &Plan) -> String {
     if let Some(tripwire) = &plan.gate.tripwire {
         text += &format!("In every phase {tripwire} goes back at once.\n");
     }
+    text += &regression_words(plan);
     for (index, stage) in plan.stages.iter().enumerate() {
         text += &format!("\n{}", stage_words(plan, index, stage));
     }
@@ -54,6 +55,29 @@ fn plan_words(name: &RolloutName, plan: &Plan) -> String {
         text += &format!("\n{}.\n", settles.join("; "));
     }
     text
+}
+
+/// What a condition without a number means.
+fn regression_words(plan: &Plan) -> String {
+    let lists = plan
+        .stages
+        .iter()
+        .flat_map(|stage| [&stage.hold, &stage.rollback]);
+    if !lists
+        .flatten()
+        .any(|condition| condition.regression().is_some())
+    {
+        return String::new();
+    }
+    let identity = &plan.identity;
+    format!(
+        "A regression is evidence that learners on {} fail, or wait, more than those on {} by a factor of {} in the odds; \
+         of {} rollouts without one it stops 1 at most.\n",
+        identity.canary,
+        identity.baseline,
+        plan.gate.evidence.odds_margin,
+        (1.0 / plan.gate.evidence.alpha).floor(),
+    )
 }
 
 fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
@@ -78,6 +102,17 @@ fn stage_words(plan: &Plan, index: usize, stage: &Stage) -> String {
         "With that many it can see {}.\n",
         detects::text(plan, index)
     );
+    if !stage.checkpoints.is_empty() {
+        let times: Vec<String> = stage
+            .checkpoints
+            .iter()
+            .map(|at| format_duration(*at))
+            .collect();
+        text += &format!(
+            "It is judged, and that is recorded, at {}.\n",
+            times.join(", ")
+        );
+    }
     text += &sentence(
         "It passes when",
         " and ",

@@ -14,6 +14,7 @@ use crate::cli::figures::{self, span};
 use crate::clock;
 use crate::records::event::EventRecord;
 use crate::records::status::StatusRecord;
+use crate::rollout::name::Arm;
 use crate::rollout::verdict::Purpose;
 
 /// Where nothing can be redrawn, a line this often.
@@ -105,20 +106,8 @@ impl Screen {
         }
         self.last_plain.set(now);
         let (baseline, canary) = (
-            &status.figures.baseline.recent,
-            &status.figures.canary.recent,
-        );
-        let arm = |pool: &str, figures: &crate::records::status::SpanRecord| {
-            format!(
-                "{pool} {:.0} req/s, {} errors, p99 {}",
-                figures.throughput,
-                figures::rate(figures.error_rate),
-                figures::latency(figures.p99_ms)
-            )
-        };
-        let (baseline, canary) = (
-            arm(&status.pools.baseline, baseline),
-            arm(&status.pools.canary, canary),
+            figures::brief(status, Arm::Baseline),
+            figures::brief(status, Arm::Canary),
         );
         let seconds = now.saturating_duration_since(self.began).as_secs_f64();
         self.say(&format!(

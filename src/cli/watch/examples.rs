@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::action::{Action, Order};
 use super::model::At;
-use crate::admin::wire::{RolloutAnswer, SampleRecord};
+use crate::admin::wire::RolloutAnswer;
 use crate::records::event::EventRecord;
 use crate::records::people::ApprovalRecord;
+use crate::records::sample::SampleRecord;
 use crate::rollout::time::WallTime;
 
 /// 2025-11-01T14:00:00Z.

@@ -24,8 +24,8 @@ struct Family {
     labels: BTreeSet<String>,
 }
 
-/// Everything that has a metric at once: TLS, a mirror, a pool by name, segments, signals, results, a channel of notices
-/// that nobody listens on.
+/// Everything that has a metric at once: TLS, a mirror, a pool by name, segments, signals, results, a channel of notices and a
+/// collector of traces that nobody listens on.
 fn configuration(place: &Place, analyzers: [SocketAddr; 2], secured: SocketAddr) -> String {
     let folder = place.folder.path();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -38,6 +38,8 @@ listen = "{admin}"
 [state]
 path = {state:?}
 deployment_logs = {logs:?}
+[tracing]
+endpoint = "http://127.0.0.1:9/"
 [[notify]]
 kind = "webhook"
 name = "pager"

@@ -15,9 +15,10 @@ use futures_util::stream::{Stream, unfold};
 use super::ask::{Place, Query};
 use super::problem::Problem;
 use super::routes::App;
-use super::wire::{EventAnswer, EventsAnswer};
+use super::wire::EventsAnswer;
 use crate::control::{RolloutView, Subscription};
 use crate::records::event::EventRecord;
+use crate::records::told::ToldEvent;
 use crate::report::sentence;
 use crate::shutdown::{Shutdown, Stage};
 
@@ -133,8 +134,8 @@ fn as_sse(event: &EventRecord) -> Event {
     Event::default().id(event.id.to_string()).data(data)
 }
 
-fn answer(event: &EventRecord) -> EventAnswer {
-    EventAnswer {
+fn answer(event: &EventRecord) -> ToldEvent {
+    ToldEvent {
         sentence: sentence(event),
         event: event.clone(),
     }

@@ -12,9 +12,9 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::records::Moment;
-use crate::records::event::EventRecord;
 use crate::records::sample::SampleRecord;
 use crate::records::status::{SegmentRecord, StatusRecord};
+use crate::records::told::ToldEvent;
 use crate::rollout::weight::{Weight, WeightError};
 
 /// Body of `POST /api/rollouts/R/ACTION`; may be left out.
@@ -182,17 +182,9 @@ pub struct WhoamiAnswer {
 /// Answer of `GET …/events`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EventsAnswer {
-    pub events: Vec<EventAnswer>,
+    pub events: Vec<ToldEvent>,
     /// `after` of the next call; `null` where there is nothing more now.
     pub next: Option<u64>,
-}
-
-/// An event and what it says to people, in the report's words. The stream has the same.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventAnswer {
-    #[serde(flatten)]
-    pub event: EventRecord,
-    pub sentence: String,
 }
 
 /// Answer of `GET …/samples`.

@@ -1,4 +1,4 @@
-//! What a channel is sent: the record as it is, signed, for a webhook; its text for Slack.
+//! What a channel is sent: the record as the API shows it, signed, for a webhook; its text for Slack.
 //!
 //! `x-serin-notice` is the stable id: who sees one twice has seen one notice twice. `x-serin-signature` is
 //! `t=<unix seconds>,v1=<hex>` with the HMAC-SHA256, under the channel's secret, of `<unix seconds>.<body>`; a receiver
@@ -15,6 +15,7 @@ use crate::config::{Channel, ChannelKind, Secret};
 use crate::outbound::{ANSWER_LIMIT, Call};
 use crate::records::event::EventRecord;
 use crate::records::notice::{NoticeRecord, NoticeWord};
+use crate::records::told::ToldEvent;
 use crate::report;
 use crate::rollout::time::WallTime;
 
@@ -39,10 +40,11 @@ pub(super) fn call(
         ChannelKind::Webhook => {
             let id = HeaderValue::from_str(id).map_err(|_| "its id is no header".to_owned())?;
             headers.push((ID, id));
+            let body = shown(record)?;
             if let Some(secret) = &channel.secret {
-                headers.push((SIGNATURE, signature(secret, record, now)?));
+                headers.push((SIGNATURE, signature(secret, &body, now)?));
             }
-            record.to_owned()
+            body
         }
         ChannelKind::Slack => json!({ "text": escaped(&text(record)?) }).to_string(),
     };
@@ -71,6 +73,18 @@ pub fn test(channel: &Channel, now: WallTime) -> Result<Call, String> {
     };
     let body = serde_json::to_string(&record).map_err(|why| why.to_string())?;
     call(channel, &record.id, &body, now)
+}
+
+// An event has its sentence beside it; a notice of its own has its text.
+fn shown(record: &str) -> Result<String, String> {
+    let Ok(event) = serde_json::from_str::<EventRecord>(record) else {
+        return Ok(record.to_owned());
+    };
+    let told = ToldEvent {
+        sentence: report::sentence(&event),
+        event,
+    };
+    serde_json::to_string(&told).map_err(|why| why.to_string())
 }
 
 fn text(record: &str) -> Result<String, String> {

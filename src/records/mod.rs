@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod sample;
 pub mod state;
 pub mod status;
+pub mod told;
 
 mod counted;
 mod figure;

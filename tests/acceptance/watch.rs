@@ -94,6 +94,15 @@ impl<'a> Terminal<'a> {
             pause();
         }
     }
+
+    /// Waits until this stands on the screen no more.
+    fn lost(&self, text: &str) {
+        let deadline = Instant::now() + SOON;
+        while self.screen().contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} stays");
+            pause();
+        }
+    }
 }
 
 impl Drop for Terminal<'_> {
@@ -226,6 +235,8 @@ fn an_operator_watches_a_rollout_and_takes_it_back() {
         "the cooldown lasts",
     ]);
     terminal.keys(&["Escape"]);
+    // Escape and a letter in one piece are another key to a terminal.
+    terminal.lost("Esc: leave it");
     terminal.keys(&["q"]);
     let screen = terminal.sees(&["ended with 0"]);
     assert!(

@@ -6,10 +6,12 @@
 use crate::config;
 use crate::proxy_protocol::{self, HeaderError, Version};
 use crate::records::event::EventRecord;
+use crate::records::fleet::{MemberRecord, OrderRecord, OutcomeRecord, Stated, Told};
 use crate::records::{compact, inputs, state};
 use crate::rollout::condition::Condition;
 
 pub use crate::proxy::fuzz::{frames, learner, request_head};
+pub use crate::upstream::http1::fuzz::answer;
 
 /// What follows a header is its client's.
 const BEHIND: &[u8] = b"GET / HTTP/1.1\r\n";
@@ -42,6 +44,32 @@ pub fn proxy_protocol(data: &[u8]) {
                 assert_eq!(addresses(read), addresses(Ok(Some(header))));
             }
         }
+    }
+}
+
+/// What members of a fleet tell each other: what is read is written as it was, and what is none is an error.
+pub fn fleet(data: &[u8]) {
+    if let Ok(told) = Told::decode(data) {
+        let written = told.encode();
+        let again = Told::decode(&written).expect("as it was written");
+        assert_eq!(again.encode(), written);
+    }
+    if let Ok(stated) = Stated::decode(data) {
+        let again = Stated::decode(&stated.encode()).expect("as it was written");
+        assert_eq!(again.record, stated.record);
+    }
+    if let Ok(says) = MemberRecord::decode(data) {
+        let again = MemberRecord::decode(&says.encode()).expect("as it was written");
+        assert_eq!(again, says);
+    }
+    if let Ok(order) = OrderRecord::decode(data) {
+        let again = OrderRecord::decode(&order.encode()).expect("as it was written");
+        assert_eq!(again, order);
+        assert_eq!(order.command().is_ok(), again.command().is_ok());
+    }
+    if let Ok(outcome) = OutcomeRecord::decode(data) {
+        let again = OutcomeRecord::decode(&outcome.encode()).expect("as it was written");
+        assert_eq!(again, outcome);
     }
 }
 
@@ -120,9 +148,11 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 8] = [
+    const TARGETS: [(&str, Target); 10] = [
+        ("answer", answer),
         ("cells", cells),
         ("conditions", conditions),
+        ("fleet", fleet),
         ("frames", frames),
         ("learner", learner),
         ("proxy_protocol", proxy_protocol),

@@ -8,6 +8,7 @@
 //! | [`clock`], [`shutdown`] | time; the way out | |
 //! | [`calendar`] | moments and time zones as people write them | reads a clock |
 //! | [`proxy_protocol`] | PROXY headers, from bytes to values and back | touches a socket |
+//! | [`cgroup`] | how much memory the process may have | limits itself |
 //! | [`inherited`] | listening sockets that serin was given | listens |
 //! | [`wire`] | a socket, or TLS over it, as bytes | speaks a protocol |
 //! | [`tls`] | certificates, from files to what a handshake uses | touches a connection |
@@ -25,6 +26,7 @@
 //! | [`notify`] | the delivery of notices | decides, delays |
 //! | [`admin`] | the HTTP API of operators | writes `live` |
 //! | [`traces`] | spans of requests to a collector | knows who tells it |
+//! | [`fleet`] | the link to the other proxies of a rollout: who leads, and bytes | decides |
 //! | [`takeover`] | one process takes the place of another | starts or stops a part |
 //! | [`console`] | the dashboard's files | holds data |
 //! | [`report`] | records as text | computes what is not in them |
@@ -39,11 +41,13 @@
 pub mod admin;
 pub mod app;
 pub mod calendar;
+pub mod cgroup;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod fleet;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod hooks;

@@ -101,6 +101,8 @@ impl House {
             telemetry: Arc::clone(&telemetry),
             store: Ok(opened),
             reports,
+            fleet: None,
+            region: None,
             shutdown: shutdown.clone(),
         })
         .expect("it starts");

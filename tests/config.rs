@@ -4,7 +4,9 @@ mod config {
     mod command;
     mod defaults;
     mod differences;
+    mod environment;
     mod faults;
+    mod fleet;
     mod people;
     mod schema;
     mod signals;

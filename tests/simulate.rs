@@ -177,6 +177,26 @@ fn learners_drawn_one_by_one_come_to_the_same_decision() {
 }
 
 #[test]
+fn learners_where_they_do_not_belong_hold_and_others_do_not() {
+    let plan = plan("client");
+    let world = |misassigned: f64| {
+        let world = format!(
+            "draw = \"learners\"\nrate_per_minute = 12000.0\nat_most = \"30m\"\nmisassigned = {misassigned:?}"
+        );
+        Scenario::parse(&world).expect("a world")
+    };
+    let (broken, whole) = (world(0.3), world(0.0));
+    let ran = run(&plan, &broken, SEED, 0);
+    let told = story(&broken, &ran);
+    assert_eq!(ran.end, End::Held, "{told}");
+    assert!(told.contains("assignment broken"), "{told}");
+    let ran = run(&plan, &whole, SEED, 0);
+    assert_eq!(ran.end, End::Unfinished, "{}", story(&whole, &ran));
+    let why = Scenario::parse("misassigned = 0.1").expect_err("drawn as counts");
+    assert!(why.to_string().contains("learners"), "{why}");
+}
+
+#[test]
 fn a_plan_with_hooks_people_signals_and_a_calendar_is_played() {
     let text = r#"
 [pools.original]

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("shutdown", &[]),
     ("console", &[]),
     ("proxy_protocol", &[]),
+    ("cgroup", &[]),
     ("inherited", &[]),
     ("wire", &[]),
     ("tls", &["clock", "shutdown"]),
@@ -74,6 +75,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "tls",
             "proxy_protocol",
             "wire",
+            "cgroup",
             "clock",
             "shutdown",
         ],
@@ -81,6 +83,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "control",
         &[
+            "fleet",
             "hooks",
             "live",
             "telemetry",
@@ -120,6 +123,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "shutdown",
         ],
     ),
+    ("fleet", &["config", "rollout", "tls", "clock", "shutdown"]),
     ("takeover", &["live", "telemetry", "records", "rollout"]),
     (
         "app",
@@ -128,6 +132,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "control",
+            "fleet",
             "hooks",
             "inherited",
             "live",
@@ -170,7 +175,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "fuzz",
-        &["config", "records", "rollout", "proxy", "proxy_protocol"],
+        &[
+            "config",
+            "records",
+            "rollout",
+            "proxy",
+            "proxy_protocol",
+            "upstream",
+        ],
     ),
 ];
 

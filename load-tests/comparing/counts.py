@@ -15,10 +15,12 @@ ALLOCATING = re.compile(r"_rjem_(malloc|mallocx|calloc|rallocx|realloc)$")
 # Above what was measured (docs/PERFORMANCE.md) by what a compiler's next version may change: 10 %. Calls depend on how many connections are ready at
 # once, and have 20 %.
 BUDGET = {
-    "HTTP/1.1": {"instructions": 54_000, "allocations": 31, "system calls": 5.5},
-    "HTTP/2": {"instructions": 69_000, "allocations": 26, "system calls": 4.2},
+    "HTTP/1.1": {"instructions": 36_000, "allocations": 11, "system calls": 5.3},
+    "HTTP/2": {"instructions": 56_500, "allocations": 17, "system calls": 4.0},
+    "TLS 1.3, HTTP/1.1": {"instructions": 44_500, "allocations": 15, "system calls": 5.3},
+    "TLS 1.3, HTTP/2": {"instructions": 62_000, "allocations": 18, "system calls": 4.0},
 }
-SHAPES = {"HTTP/1.1": ["--h1", "-c8"], "HTTP/2": ["-c2", "-m4"]}
+SHAPES = {"HTTP/1.1": ["--h1", "-c8"], "HTTP/2": ["-c2", "-m4"], "TLS 1.3, HTTP/1.1": ["--h1", "-c8"], "TLS 1.3, HTTP/2": ["-c2", "-m4"]}
 
 
 def main():
@@ -29,7 +31,7 @@ def main():
         upstream = programs.Upstream(place, False)
         try:
             for shape, words in SHAPES.items():
-                found = measured(place, upstream, words)
+                found = measured(place, upstream, (words, shape.startswith("TLS")))
                 said = [f"{found[what]:,.1f} (at most {most:,})" for what, most in BUDGET[shape].items()]
                 print(f"| {shape} | " + " | ".join(said) + " |", flush=True)
                 over += [f"{shape}: {what}" for what, most in BUDGET[shape].items() if found[what] > most]
@@ -40,19 +42,19 @@ def main():
     return 1 if over else 0
 
 
-def measured(place, upstream, words):
-    few, many = (counted(place, upstream, words, requests) for requests in (FEW, MANY))
+def measured(place, upstream, shape):
+    few, many = (counted(place, upstream, shape, requests) for requests in (FEW, MANY))
     per_request = [(more - less) / (MANY - FEW) for less, more in zip(few, many)]
-    return {"instructions": per_request[0], "allocations": per_request[1], "system calls": calls(place, upstream, words)}
+    return {"instructions": per_request[0], "allocations": per_request[1], "system calls": calls(place, upstream, shape)}
 
 
-def counted(place, upstream, words, requests):
+def counted(place, upstream, shape, requests):
     """Instructions and allocations of a worker that served so many requests."""
     profile = place.folder / f"profile-{requests}"
     wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes"]
-    program = begin(place, upstream, wrapper)
+    program = begin(place, upstream, wrapper, shape)
     try:
-        drive(program.port, words, requests)
+        drive(program.port, shape, requests)
     finally:
         program.stop()
     threads = [of_thread(path.read_text()) for path in place.folder.glob(f"profile-{requests}-*")]
@@ -66,27 +68,29 @@ def of_thread(text):
     return total, sum(int(count) for name, count in called if ALLOCATING.search(names.get(name, "")))
 
 
-def calls(place, upstream, words):
-    program = begin(place, upstream, [])
+def calls(place, upstream, shape):
+    program = begin(place, upstream, [], shape)
     try:
-        drive(program.port, words, FEW)
+        drive(program.port, shape, FEW)
         worker = next(path.parent.name for path in pathlib.Path(f"/proc/{program.pid}/task").glob("*/comm")
                       if path.read_text().strip() == "worker-0")
         counting = machine.Calls([worker], follow=False)
-        drive(program.port, words, MANY)
+        drive(program.port, shape, MANY)
         return sum(counting.end().values()) / MANY
     finally:
         program.stop()
 
 
-def begin(place, upstream, wrapper):
+def begin(place, upstream, wrapper, shape):
     port = programs.free_port()
-    command = programs.serin(place, port, upstream.port, 1, False, False)
+    command = programs.serin(place, port, upstream.port, 1, shape[1], False)
     return programs.Running([*wrapper, *command], "0", port, place.folder / "serin.log")
 
 
-def drive(port, words, requests):
-    done = subprocess.run(["h2load", *words, f"-n{requests}", "-H", "x-learner-id: anna", f"http://{programs.HOST}:{port}/"],
+def drive(port, shape, requests):
+    words, tls = shape
+    url = f"{'https' if tls else 'http'}://{programs.HOST}:{port}/"
+    done = subprocess.run(["h2load", *words, f"-n{requests}", "-H", "x-learner-id: anna", url],
                           capture_output=True, text=True, timeout=120, check=True)
     if f"{requests} succeeded" not in done.stdout:
         raise SystemExit(done.stdout)

@@ -2,6 +2,7 @@
 //!
 //! docs/METRICS.md lists every family; `tests/acceptance/metrics.rs` holds the two together.
 
+mod fleet;
 mod form;
 mod outside;
 pub(super) mod own;
@@ -38,6 +39,7 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> impl Int
     pools::show(&app.control.pools(), &mut out);
     certificates(&app.control.certificates(), &mut out);
     own::show(&app, &views, &mut out);
+    fleet::show(app.control.fleet().as_deref(), &mut out);
     process::show(&mut out);
     ([(CONTENT_TYPE, form.content_type())], out.finish())
 }

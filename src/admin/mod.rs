@@ -13,7 +13,7 @@
 //! | `mirror` | `GET …/mirror` |
 //! | `signals` | `POST /api/signals` `/api/outcomes` |
 //! | `assign`, `pools`, `reload` | `GET /api/assign`, `GET /api/pools`, `POST …/drain` `undrain`, `POST /api/reload` |
-//! | `whoami` | `GET /api/whoami` |
+//! | `whoami`, `fleet` | `GET /api/whoami`, `GET /api/fleet` |
 //! | `page` | `GET /` and `/console/FILE`, the dashboard; `GET /api/openapi.json` |
 //!
 //! Every request passes `guard` first; every error leaves as a `problem`. Knows the control path only by its `Handle`,
@@ -23,6 +23,7 @@ mod approvals;
 mod ask;
 mod assign;
 mod events;
+mod fleet;
 mod freeze;
 mod guard;
 mod health;

@@ -11,8 +11,8 @@ use axum::routing::{MethodFilter, on};
 use super::metrics::own::{self, Answers};
 use super::problem::Problem;
 use super::{
-    approvals, assign, events, freeze, guard, health, incidents, metrics, mirror, page, pins,
-    pools, rehearsals, reload, report, rollouts, samples, segments, signals, weights, whoami,
+    approvals, assign, events, fleet, freeze, guard, health, incidents, metrics, mirror, page,
+    pins, pools, rehearsals, reload, report, rollouts, samples, segments, signals, weights, whoami,
 };
 use crate::control::{Handle, Said, Verb};
 use crate::shutdown::Shutdown;
@@ -81,6 +81,7 @@ pub(super) fn all() -> Routes {
         .on(Method::GET, "/", page::front)
         .on(Method::GET, "/console/{file}", page::file)
         .on(Method::GET, "/api/whoami", whoami::show)
+        .on(Method::GET, "/api/fleet", fleet::show)
         .on(Method::GET, "/api/traffic-weights", weights::show)
         .on(Method::POST, "/api/traffic-weights", weights::set)
         .on(Method::GET, "/api/rollouts", rollouts::list)

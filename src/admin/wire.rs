@@ -5,6 +5,7 @@
 pub mod mirror;
 pub mod outside;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, Error, MapAccess, Visitor};
@@ -12,6 +13,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::records::Moment;
+use crate::records::fleet::MemberRecord;
 use crate::records::sample::SampleRecord;
 use crate::records::status::{SegmentRecord, StatusRecord};
 use crate::records::told::ToldEvent;
@@ -177,6 +179,53 @@ pub struct WhoamiAnswer {
     pub operate: bool,
     /// The roles that the caller may approve for; `null` where no tokens are configured: for each.
     pub approves: Option<Vec<String>>,
+}
+
+/// Answer of `GET /api/fleet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FleetAnswer {
+    /// This member, and where it stands.
+    pub name: String,
+    pub region: String,
+    /// `leads`, `follows`, or `alone` where it is cut off.
+    pub role: String,
+    /// Why it is alone, or why the servers are out of reach.
+    pub why: Option<String>,
+    /// Since when it has been alone, in seconds.
+    pub alone_s: Option<f64>,
+    /// Time alone since its start, in seconds.
+    pub isolated_s: f64,
+    /// `null` where nobody is known to lead.
+    pub leader: Option<String>,
+    /// The fencing number of the leader.
+    pub term: u64,
+    /// Whether this member may lead: its version and its plans are those of most members.
+    pub may_lead: bool,
+    /// How many members there are.
+    #[serde(default)]
+    pub count: usize,
+    /// What they say of themselves. In a fleet of more than 64 the member that leads knows them all, and every other one
+    /// itself.
+    pub members: Vec<FleetMember>,
+    /// Of each rollout: whose seconds are in the figures: members, and regions that add up for theirs.
+    pub heard: BTreeMap<String, Vec<String>>,
+    /// Of each rollout and each of those regions: how many of its members are heard there.
+    #[serde(default)]
+    pub regions: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Whether this member adds up for its region; `None` where that does not aggregate.
+    #[serde(default)]
+    pub adds_up: Option<bool>,
+}
+
+/// One member of the fleet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FleetMember {
+    pub name: String,
+    pub leads: bool,
+    /// Its version and its plans are those of the member that was asked.
+    pub agrees: bool,
+    #[serde(flatten)]
+    pub says: MemberRecord,
 }
 
 /// Answer of `GET …/events`.

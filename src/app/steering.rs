@@ -11,8 +11,9 @@ use std::time::Duration;
 use super::ports::Ports;
 use super::{Happened, StartError};
 use crate::admin::{self, Admin};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::{self, Control, Handle};
+use crate::fleet;
 use crate::live::Live;
 use crate::notify;
 use crate::shutdown::{self, Shutdown, Stage, Trigger, Watched};
@@ -49,11 +50,17 @@ pub(super) struct Steering {
     probes: Watched,
     signals: Watched,
     notices: Option<Watched>,
+    /// The link with the fleet: it ends after the gates, whose last words it carries.
+    fleet: Option<Watched>,
+    /// With its region, where that aggregates; it ends as the other one does.
+    region: Option<Watched>,
     store: Option<Store>,
     /// Where another process asks for our place; `None` where the file system does not let us listen.
     offer: Option<Offer>,
     /// Of the admin port alone: it ends before the gates that answer it.
     desk: Trigger,
+    /// Of the link with the fleet.
+    of_link: Trigger,
     trigger: Trigger,
     _lock: Option<OwnerLock>,
 }
@@ -117,6 +124,22 @@ impl Steering {
         };
         let store = opened.as_ref().ok().map(|(store, _)| store.clone());
         let (sources, signals) = signals::start(config, shutdown.clone())?;
+        let (of_link, until) = shutdown::channel();
+        let (link, fleet) = match &config.fleet {
+            Some(settings) => {
+                let (link, thread) = fleet::start(settings.clone(), until.clone())?;
+                (Some(link), Some(thread))
+            }
+            None => (None, None),
+        };
+        let aggregates = |fleet: &&config::Fleet| fleet.aggregate == config::Aggregate::Region;
+        let (region_link, region) = match config.fleet.as_ref().filter(aggregates) {
+            Some(settings) => {
+                let (link, thread) = fleet::start_region(settings.clone(), until)?;
+                (Some(link), Some(thread))
+            }
+            None => (None, None),
+        };
         let control = control::start(control::Parts {
             config: config.clone(),
             booted: ground.booted.clone(),
@@ -126,6 +149,8 @@ impl Steering {
             store: opened,
             reports,
             signals: sources,
+            fleet: link,
+            region: region_link,
             shutdown: shutdown.clone(),
         })
         .map_err(|why| match why {
@@ -148,8 +173,11 @@ impl Steering {
             probes,
             signals,
             notices,
+            fleet,
+            region,
             store,
             desk,
+            of_link,
             trigger,
             _lock: lock,
         })
@@ -162,6 +190,9 @@ impl Steering {
     pub(super) fn advance(&self, stage: Stage) {
         self.desk.advance(stage);
         self.trigger.advance(stage);
+        if stage < Stage::Stopped {
+            self.of_link.advance(stage);
+        }
     }
 
     /// Resolves when a part ends that should not, or another process asks. May be dropped and called again.
@@ -172,6 +203,8 @@ impl Steering {
             () = self.probes.ended() => "probes",
             () = self.signals.ended() => "signals",
             () = ended(&mut self.notices) => "notices",
+            () = ended(&mut self.fleet) => "fleet",
+            () = ended(&mut self.region) => "region",
             stream = asked(self.offer.as_ref()) => return Happened::Asked(stream),
         };
         Happened::Ended(ended)
@@ -190,10 +223,13 @@ impl Steering {
             self.control.join(),
             self.notices.is_none_or(Watched::join),
         ];
+        self.of_link.advance(Stage::Stopped);
+        let links = [self.fleet, self.region];
+        let linked = links.map(|link| link.is_none_or(Watched::join)) == [true; 2];
         if let Some(store) = self.store {
             store.close(STORE_PATIENCE);
         }
-        if calm.contains(&false) {
+        if calm.contains(&false) || !linked {
             tracing::warn!("a thread panicked on the way out");
         }
     }

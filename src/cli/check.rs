@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::config::{self, Config, Fault, Target};
+use crate::config::{self, Config, Fault, How, Origin, Target};
 use crate::rollout::condition::Condition;
 use crate::rollout::plan::{Plan, Stage};
 use crate::rollout::time::format_duration;
@@ -87,6 +87,27 @@ fn headline(file: &str, config: &Config) -> String {
         counted(config.routes.len(), "route"),
         counted(config.rollouts.len(), "rollout"),
     )
+}
+
+/// The values that are not the file's alone, without the values: they may be secrets.
+fn environment_text(config: &Config) -> String {
+    let origins = &config.environment;
+    if origins.is_empty() {
+        return String::new();
+    }
+    let width = origins.iter().map(|origin| origin.key.len()).max();
+    let width = width.unwrap_or_default();
+    origins
+        .iter()
+        .fold("\nfrom the environment\n".to_owned(), |text, origin| {
+            let Origin { key, variable, how } = origin;
+            let how = match how {
+                How::Override => "",
+                How::Template => " in the file",
+                How::Default => " in the file, which is not set: its default",
+            };
+            format!("{text}  {key:width$}  {variable}{how}\n")
+        })
 }
 
 fn notes_text(config: &Config) -> String {

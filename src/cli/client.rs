@@ -54,6 +54,13 @@ pub(super) enum ClientError {
     Strange { authority: String, why: String },
 }
 
+/// Where the admin port is: as said, as the environment says, or where it is usually.
+pub(super) fn admin_url(said: Option<&str>) -> String {
+    said.map(str::to_owned)
+        .or_else(|| std::env::var("SERIN_ADMIN").ok())
+        .unwrap_or_else(|| DEFAULT_ADMIN.to_owned())
+}
+
 /// A client of one admin port.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
@@ -66,11 +73,7 @@ pub(super) struct Client {
 impl Client {
     /// From the arguments and the environment (`SERIN_ADMIN`, `SERIN_TOKEN`, and what `Trust` reads).
     pub(super) fn from_args(args: &ClientArgs) -> Result<Self, ClientError> {
-        let url = args
-            .admin
-            .clone()
-            .or_else(|| std::env::var("SERIN_ADMIN").ok())
-            .unwrap_or_else(|| DEFAULT_ADMIN.to_owned());
+        let url = admin_url(args.admin.as_deref());
         let token = std::env::var("SERIN_TOKEN").ok();
         Self::new(&url, token.as_deref(), &Trust::from_env())
     }

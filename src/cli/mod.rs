@@ -11,6 +11,8 @@ mod client;
 mod demo;
 pub mod evidence;
 mod figures;
+mod health;
+mod learners;
 mod paper;
 mod people;
 mod preflight;
@@ -50,6 +52,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Validates a configuration file and prints its plan
     Check(check::CheckArgs),
+    /// Whether serin answers, for health checks of containers
+    Health(health::HealthArgs),
     /// The rollout now
     Status(status::StatusArgs),
     /// The rollout live, with keys for the actions; lines where the output is no terminal
@@ -98,6 +102,8 @@ enum Command {
     Evidence(evidence::EvidenceArgs),
     /// The stub analyzer that the demo, the tests and the load tests use
     Analyzer(analyzer::AnalyzerArgs),
+    /// Learners' load, for trying things out
+    Learners(learners::LearnersArgs),
     /// Completions of this command line for a shell, on standard output
     Completions(paper::CompletionsArgs),
     /// The manual pages, one a command, into a folder; or the first of them on standard output
@@ -116,6 +122,7 @@ pub fn run() -> ExitCode {
                 &mut std::io::stderr().lock(),
             );
         }
+        Command::Health(args) => health::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Start(args) => actions::run("start", &args),
@@ -160,6 +167,7 @@ pub fn run() -> ExitCode {
             );
         }
         Command::Analyzer(args) => analyzer::run(&args).map(|()| ExitCode::SUCCESS),
+        Command::Learners(args) => learners::run(&args),
         Command::Completions(args) => paper::completions(&args, Args::command()),
         Command::Man(args) => paper::man(&args, Args::command()),
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::EXIT_USAGE;
 use crate::app::{self, App, Happened, StartError};
@@ -31,6 +31,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     let _logging = app::start_logging(&config.server.log);
     super::block_on(async {
+        // Before anything is ready: who sees that it is may end it at once.
+        let signals = Signals::new()?;
         let path = args.config.clone();
         let started = if args.takeover {
             if !inherited.is_empty() {
@@ -43,7 +45,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
             App::start(config, path, inherited)
         };
         match started {
-            Ok(app) => serve(app).await,
+            Ok(app) => serve(app, signals).await,
             Err(StartError::Pinned(faults)) => {
                 faults.iter().for_each(|fault| eprintln!("{fault}"));
                 Ok(ExitCode::from(EXIT_USAGE))
@@ -53,17 +55,31 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What the process is told from outside, heard from the moment that this is made.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Until SIGTERM or SIGINT (drain), until another process has taken over (drain as well), or until a part of serin ends by
 /// itself (exit 1). SIGHUP reloads.
-async fn serve(mut app: App) -> anyhow::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+async fn serve(mut app: App, mut signals: Signals) -> anyhow::Result<ExitCode> {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => app.reload().await,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.hangup.recv() => app.reload().await,
             happened = app.happened() => match happened {
                 Happened::Asked(asking) => if app.hand_over(asking).await {
                     break;

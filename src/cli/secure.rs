@@ -65,7 +65,7 @@ impl Trust {
         Ok(ClientFiles {
             ca: self.ca.clone(),
             own,
-            protocol: "http/1.1",
+            protocol: Some("http/1.1"),
         })
     }
 }

@@ -8,7 +8,7 @@ use super::actions::resolve;
 use super::client::{Client, ClientArgs};
 use super::figures::{self, Span};
 use super::printable;
-use crate::admin::wire::RolloutAnswer;
+use crate::admin::wire::{FleetAnswer, RolloutAnswer};
 
 /// How wide bars are drawn.
 const BAR: usize = 42;
@@ -32,9 +32,60 @@ pub(super) fn run(args: &StatusArgs) -> anyhow::Result<ExitCode> {
             let answer = serde_json::from_value(printable::document(status))
                 .context("the state cannot be read: is the proxy a newer serin?")?;
             super::print(&picture(&answer))?;
+            // An older serin knows no fleet.
+            if let Ok(fleet) = client.get("/api/fleet").await {
+                let fleet: Option<FleetAnswer> =
+                    serde_json::from_value(printable::document(fleet)).unwrap_or_default();
+                super::print(&fleet_lines(fleet.as_ref()))?;
+            }
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Who is in the fleet; nothing where there is none.
+fn fleet_lines(fleet: Option<&FleetAnswer>) -> String {
+    let Some(fleet) = fleet else {
+        return String::new();
+    };
+    let leader = match &fleet.leader {
+        Some(leader) => format!("{leader} leads (term {})", fleet.term),
+        None => "nobody leads".to_owned(),
+    };
+    let many = fleet.count.max(fleet.members.len());
+    let mut text = format!(
+        "\nfleet: {leader}; {many} members, asked is {} ({})\n",
+        fleet.name, fleet.role
+    );
+    if let Some(why) = &fleet.why {
+        text.push_str(&format!("  {why}\n"));
+    }
+    for member in &fleet.members {
+        let applied = member.says.applied.iter();
+        let weights: Vec<String> = applied
+            .map(|(rollout, split)| {
+                let weight = f64::from(split.weight_ppm) / 10_000.0;
+                format!("{rollout} {weight}% (split {})", split.epoch)
+            })
+            .collect();
+        let mut notes = vec![weights.join(", ")];
+        if !member.agrees {
+            notes.push("another version or plan".to_owned());
+        }
+        for (rollout, retreat) in &member.says.retreats {
+            notes.push(format!("took {rollout} to baseline alone: {}", retreat.why));
+        }
+        let region = &member.says.region;
+        text.push_str(&format!(
+            "  {:<16} {region:<12} {}\n",
+            member.name,
+            notes.join("; ")
+        ));
+    }
+    if many > fleet.members.len() {
+        text.push_str("  the others are known to the member that leads\n");
+    }
+    text
 }
 
 fn picture(answer: &RolloutAnswer) -> String {

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
-use super::env;
 use super::form::{Form, Reading, or_template};
 use super::leaf::or_template_pattern;
 use crate::rollout::weight::Weight;
@@ -25,7 +24,7 @@ impl Form for Weight {
         let parsed = match value {
             DeValue::String(raw) => {
                 let text = reading.text(value, key, "a share")?;
-                if env::is_template(raw) {
+                if reading.is_outside(raw, key) {
                     parse_share(&text)
                 } else {
                     Self::parse(&text).map_err(|why| why.to_string())

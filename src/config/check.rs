@@ -17,7 +17,7 @@ use super::{
     Admin, Collector, Config, Limits, Log, Pool, Rollout, Server, ServerTimeouts, SignalSource,
     State, Tracing,
 };
-use super::{listeners, notify, overload, people, pools, raw, rollouts, routes, tokens};
+use super::{fleet, listeners, notify, overload, people, pools, raw, rollouts, routes, tokens};
 use crate::rollout::name::{PoolName, RolloutName};
 use crate::tls;
 
@@ -28,6 +28,7 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
     let routes = routes::check(&file, faults);
     let state = state(file.state);
     let notify = notify::check(&file.notify, env, faults);
+    let fleet = fleet::check(file.fleet, env, faults);
     let rollouts = rollouts::check(file.rollouts, faults);
     let pools = pools::check(file.pools, &file.server.zone, faults);
     people::check(&rollouts, &admin.tokens, faults);
@@ -42,6 +43,8 @@ pub(super) fn check(file: raw::File, env: Env<'_>, faults: &mut Faults) -> Optio
         notify,
         rehearsals: file.rehearsal.enabled,
         tracing: tracing(file.tracing),
+        fleet,
+        environment: Vec::new(),
     })
 }
 

@@ -280,6 +280,10 @@ pub(super) fn traced() -> Weight {
     Weight::from_ppm(10_000).unwrap_or(Weight::ZERO)
 }
 /// The program's name.
+pub(super) const FLEET_BUCKET: &str = "serin";
+/// Servers of NATS that are restarted one by one are back before.
+pub(super) const ISOLATED_AFTER: Duration = Duration::from_secs(60);
+/// The program's name.
 pub(super) const TRACED_SERVICE: &str = "serin";
 /// What the protocol's own exporters wait.
 pub(super) const TRACING_TIMEOUT: Duration = Duration::from_secs(10);

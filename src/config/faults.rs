@@ -1,10 +1,11 @@
 //! The faults of one file: collected, placed on their lines, and given out all at once.
 //!
-//! A fault is added by its key; the line is looked up here, so that nobody else carries lines
-//! about. Never stops at the first one.
+//! A fault is added by its key; the line, or the variable that gave the value, is looked up here, so that nobody else
+//! carries places about. Never stops at the first one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::rc::Rc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,11 +15,20 @@ use super::Fault;
 /// Every fault found so far, and where each key of the file stands.
 pub(super) struct Faults {
     file: String,
-    /// Key path to line, 1 = the first: `pools.original.endpoints[1]` -> 12.
-    lines: BTreeMap<String, usize>,
+    /// Key path to its place: `pools.original.endpoints[1]` -> line 12.
+    places: BTreeMap<String, Place>,
     /// Lines that are no TOML. What else is found on them is a consequence.
     broken: BTreeSet<usize>,
     list: Vec<Fault>,
+}
+
+/// Where a value was given.
+#[derive(Clone, Debug)]
+enum Place {
+    /// 1 = the first.
+    Line(usize),
+    /// A variable of the environment.
+    Variable(Rc<str>),
 }
 
 /// Where each line of a text begins, to turn offsets into lines.
@@ -36,10 +46,15 @@ impl Faults {
     ) -> Self {
         let lines = Lines::of(text);
         let mut places = BTreeMap::new();
-        index_table(table, "", &lines, &mut places);
+        index_table(
+            table,
+            "",
+            &|span| Place::Line(lines.at(span.start)),
+            &mut places,
+        );
         let mut faults = Self {
             file: file.to_owned(),
-            lines: places,
+            places,
             broken: BTreeSet::new(),
             list: Vec::new(),
         };
@@ -49,18 +64,54 @@ impl Faults {
         faults
     }
 
-    /// Adds a fault at a key; a key that is not in the file gets the line of the table it belongs to.
+    /// Adds a fault at a key; a key that is not in the file gets the place of the table it belongs to.
     pub(super) fn add(&mut self, key: &str, message: impl Into<String>) {
-        let line = self.line_of(key);
-        if line.is_some_and(|line| self.broken.contains(&line)) {
-            return;
+        match self.place_of(key) {
+            Place::Line(line) if self.broken.contains(&line) => {}
+            Place::Line(line) => self.list.push(Fault {
+                file: self.file.clone(),
+                line: Some(line),
+                key: key.to_owned(),
+                message: message.into(),
+            }),
+            Place::Variable(variable) => self.add_of_variable(&variable, key, message),
         }
+    }
+
+    /// Adds a fault of a variable of the environment.
+    pub(super) fn add_of_variable(
+        &mut self,
+        variable: &str,
+        key: &str,
+        message: impl Into<String>,
+    ) {
         self.list.push(Fault {
-            file: self.file.clone(),
-            line,
+            file: format!("environment {variable}"),
+            line: None,
             key: key.to_owned(),
             message: message.into(),
         });
+    }
+
+    /// Learns that the value at a key of the table, and all that is inside of it, is a variable's.
+    pub(super) fn note_variable(&mut self, key: &str, variable: &str, table: &DeTable<'_>) {
+        let place = Place::Variable(variable.into());
+        self.places.retain(|known, _| !is_inside(known, key));
+        let mut now = BTreeMap::new();
+        index_table(table, "", &|_| place.clone(), &mut now);
+        now.retain(|known, _| is_inside(known, key) || is_inside(key, known));
+        for (known, place) in now {
+            // What the value was put into may have been there before.
+            self.places.entry(known).or_insert(place);
+        }
+    }
+
+    /// The variable that gave the value at a key, or what it is inside of.
+    pub(super) fn variable_of(&self, key: &str) -> Option<&str> {
+        match self.places.get(key) {
+            Some(Place::Variable(variable)) => Some(variable),
+            Some(Place::Line(_)) | None => None,
+        }
     }
 
     /// Adds "missing", unless lines that could not be read may have held the key.
@@ -74,9 +125,9 @@ impl Faults {
         self.list.len()
     }
 
-    /// Whether the file holds this key.
+    /// Whether the file, or the environment, holds this key.
     pub(super) fn has_key(&self, key: &str) -> bool {
-        self.lines.contains_key(key)
+        self.places.contains_key(key)
     }
 
     /// All faults in the order of the file; none means that the file is good.
@@ -87,11 +138,11 @@ impl Faults {
         self.list
     }
 
-    fn line_of(&self, key: &str) -> Option<usize> {
+    fn place_of(&self, key: &str) -> Place {
         let mut key = key;
         loop {
-            if let Some(line) = self.lines.get(key) {
-                return Some(*line);
+            if let Some(place) = self.places.get(key) {
+                return place.clone();
             }
             let cut = if key.ends_with(']') {
                 key.rfind('[')
@@ -101,7 +152,7 @@ impl Faults {
             match cut {
                 Some(cut) => key = &key[..cut],
                 // A top-level table that is absent: the file as a whole, which begins on line 1.
-                None => return Some(1),
+                None => return Place::Line(1),
             }
         }
     }
@@ -131,13 +182,15 @@ impl Faults {
             path.strip_suffix(name)
                 .is_some_and(|head| head.is_empty() || head.ends_with('.'))
         };
-        let first = self
-            .lines
-            .iter()
-            .filter(|(path, at)| **at <= line && ends_so(path))
-            .max_by_key(|(_, at)| **at);
+        let lines = self.places.iter().filter_map(|(path, place)| match place {
+            Place::Line(at) => Some((path, *at)),
+            Place::Variable(_) => None,
+        });
+        let first = lines
+            .filter(|(path, at)| *at <= line && ends_so(path))
+            .max_by_key(|(_, at)| *at);
         match first {
-            Some((path, at)) if *at < line => (
+            Some((path, at)) if at < line => (
                 path.clone(),
                 format!("duplicate key, given on line {at} already"),
             ),
@@ -162,10 +215,12 @@ impl Lines {
     fn at(&self, offset: usize) -> usize {
         self.0.partition_point(|begin| *begin <= offset)
     }
+}
 
-    fn of_span(&self, span: &Range<usize>) -> usize {
-        self.at(span.start)
-    }
+/// Whether a key is another one, or stands inside of it.
+fn is_inside(key: &str, of: &str) -> bool {
+    key.strip_prefix(of)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// The path of a key inside a table, quoted where TOML asks for it.
@@ -185,29 +240,29 @@ pub(super) fn join(path: &str, name: &str) -> String {
 fn index_table(
     table: &DeTable<'_>,
     path: &str,
-    lines: &Lines,
-    places: &mut BTreeMap<String, usize>,
+    place: &dyn Fn(Range<usize>) -> Place,
+    places: &mut BTreeMap<String, Place>,
 ) {
     for (name, value) in table {
         let path = join(path, name.get_ref());
-        places.insert(path.clone(), lines.of_span(&name.span()));
-        index_value(value, &path, lines, places);
+        places.insert(path.clone(), place(name.span()));
+        index_value(value, &path, place, places);
     }
 }
 
 fn index_value(
     value: &Spanned<DeValue<'_>>,
     path: &str,
-    lines: &Lines,
-    places: &mut BTreeMap<String, usize>,
+    place: &dyn Fn(Range<usize>) -> Place,
+    places: &mut BTreeMap<String, Place>,
 ) {
     match value.get_ref() {
-        DeValue::Table(table) => index_table(table, path, lines, places),
+        DeValue::Table(table) => index_table(table, path, place, places),
         DeValue::Array(array) => {
             for (index, element) in array.iter().enumerate() {
                 let path = format!("{path}[{index}]");
-                places.insert(path.clone(), lines.of_span(&element.span()));
-                index_value(element, &path, lines, places);
+                places.insert(path.clone(), place(element.span()));
+                index_value(element, &path, place, places);
             }
         }
         DeValue::String(_)

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::{self, Env};
 use super::faults::{Faults, join};
+use super::{How, Origin};
 
 /// A kind of value of the file.
 pub(super) trait Form: Sized {
@@ -35,6 +36,8 @@ pub(super) trait Form: Sized {
 pub(super) struct Reading<'a> {
     pub(super) env: Env<'a>,
     pub(super) faults: Faults,
+    /// What the environment was asked for.
+    pub(super) origins: Vec<Origin>,
 }
 
 /// A table whose keys are taken one by one.
@@ -73,10 +76,15 @@ impl Reading<'_> {
         }
     }
 
-    /// The text of a string that asks for the environment; `None` for every other value.
+    /// The text of a string that is the environment's, or asks for it; `None` for every other value.
     pub(super) fn template(&mut self, value: &DeValue<'_>, key: &str) -> Option<Option<String>> {
-        let text = value.as_str().filter(|text| env::is_template(text))?;
+        let text = value.as_str().filter(|text| self.is_outside(text, key))?;
         Some(self.expanded(text, key))
+    }
+
+    /// Whether a string is the environment's, or asks for it: there numbers have no other form.
+    pub(super) fn is_outside(&self, text: &str, key: &str) -> bool {
+        env::is_template(text) || self.faults.variable_of(key).is_some()
     }
 
     pub(super) fn wrong_type<T>(
@@ -108,8 +116,19 @@ impl Reading<'_> {
     }
 
     fn expanded(&mut self, text: &str, key: &str) -> Option<String> {
-        let expanded = env::expand(text, self.env);
-        self.good(key, expanded)
+        let expanded = self.good(key, env::expand(text, self.env))?;
+        for (variable, stands_in) in expanded.asked {
+            self.origins.push(Origin {
+                key: key.to_owned(),
+                variable,
+                how: if stands_in {
+                    How::Default
+                } else {
+                    How::Template
+                },
+            });
+        }
+        Some(expanded.text)
     }
 }
 

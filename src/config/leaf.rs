@@ -15,6 +15,7 @@ use toml::de::DeValue;
 use super::JsonPattern;
 use super::amount::{Share, Size};
 use super::dns::DnsName;
+use super::fleet::{NatsUrl, parse_nats_url};
 use super::form::{Form, NameForm, Reading, nearest};
 use super::mirror::ComparedHeader;
 use super::signals::parse_url;
@@ -54,6 +55,10 @@ pub(super) struct HttpUrl(pub(super) String);
 /// The name of a channel of notices.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChannelName(pub(super) String);
+
+/// The name of a member of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MemberName(pub(super) String);
 
 /// A kind of event, or a group of kinds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,6 +153,10 @@ text_forms! {
         parse_event_word, |word| word.0.clone();
     CallUrl, "url", "a URL like \"https://hooks.example.org/x\"", "https?://[^\\s]+",
         parse_http_url, |url| url.0.to_string();
+    MemberName, "name", "a name", "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+        parse_member_name, |name| name.0.clone();
+    NatsUrl, "nats_url", "an address of NATS like \"nats://127.0.0.1:4222\"", "(nats|tls)://.+",
+        parse_nats_url, |url| url.0.clone();
     Condition, "condition", "a condition like \"error_rate < 1%\"", ".*\\S.*",
         |text| Self::parse(text).map_err(|why| why.to_string()), ToString::to_string, Self::parse("error_rate < 100%").ok();
     JsonPattern, "json_pattern", "a JSON pointer like \"/id\" or \"/items/*/at\"", "(/[^/]*)+",
@@ -249,6 +258,12 @@ fn parse_token_name(text: &str) -> Result<TokenName, String> {
 fn parse_channel_name(text: &str) -> Result<ChannelName, String> {
     StageName::parse(text)
         .map(|_| ChannelName(text.to_owned()))
+        .map_err(|why| why.to_string())
+}
+
+pub(super) fn parse_member_name(text: &str) -> Result<MemberName, String> {
+    StageName::parse(text)
+        .map(|_| MemberName(text.to_owned()))
         .map_err(|why| why.to_string())
 }
 

@@ -13,6 +13,7 @@ mod ejection;
 mod endpoints;
 mod env;
 mod faults;
+mod fleet;
 mod form;
 mod header;
 mod hooks;
@@ -22,6 +23,7 @@ mod load;
 mod mirror;
 mod notify;
 mod overload;
+mod overrides;
 mod people;
 mod pinned;
 mod pools;
@@ -56,7 +58,8 @@ pub use diff::{Area, Change, Diff, diff};
 pub use dns::{Dns, DnsName};
 pub use ejection::{EjectOn, Ejection};
 pub use endpoints::Endpoint;
-pub use load::{load, parse};
+pub use fleet::{Aggregate, Fleet, FleetTls, Login, OnIsolated};
+pub use load::{load, parse, parse_with};
 pub use mirror::{Compare, JsonPart, JsonPattern, Mirror};
 pub use overload::Overload;
 pub use pinned::pinned;
@@ -81,6 +84,30 @@ pub struct Config {
     /// Whether faults may be injected into canary's requests.
     pub rehearsals: bool,
     pub tracing: Tracing,
+    /// `None` where this proxy is alone.
+    pub fleet: Option<Fleet>,
+    /// Which values are not the file's alone.
+    pub environment: Vec<Origin>,
+}
+
+/// A value that the environment gave, or could have given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `pools.original.endpoints[0]`.
+    pub key: String,
+    pub variable: String,
+    pub how: How,
+}
+
+/// How a variable came to be asked for a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its name is the place: `SERIN__SERVER__WORKERS`.
+    Override,
+    /// The file says `${VAR}`.
+    Template,
+    /// The same, and its default stands in: it is not set, or empty.
+    Default,
 }
 
 /// Which requests are told as spans, and to whom.
@@ -120,10 +147,10 @@ pub struct Server {
     pub tls: BTreeMap<SocketAddr, tls::Loaded>,
     /// The listeners on which every connection begins with a PROXY header.
     pub proxy_protocol: BTreeSet<SocketAddr>,
-    /// Never 0: one per core where the file says 0.
+    /// Never 0: one per core, or as many as a cgroup's quota allows, where the file says 0.
     pub workers: usize,
     pub trusted: Vec<IpNet>,
-    /// 0 = 80 % of the file limit.
+    /// 0 = as many as the limits of files and memory leave room for.
     pub max_connections: usize,
     /// Of all requests together.
     pub overload: Overload,

@@ -14,16 +14,19 @@ use super::amount::{Share, Size};
 use super::defaults;
 use super::ejection::EjectionTable;
 use super::endpoints::EndpointForm;
+use super::fleet::NatsUrl;
 use super::form::{Count, Entries, Named, OrFalse, Reading};
 use super::header::{CallHeaders, Headers};
-use super::leaf::{CallUrl, ChannelName, EventWord, HostName, Sha256Hex, TokenName, UrlPath, Wait};
+use super::leaf::{
+    CallUrl, ChannelName, EventWord, HostName, MemberName, Sha256Hex, TokenName, UrlPath, Wait,
+};
 use super::overload::{PoolOverload, ServerOverload};
 use super::staged::Rollout;
 use super::table::table;
-use super::word::{Listen, ListenTls, PoolTlsTable};
+use super::word::{FleetTlsTable, Listen, ListenTls, PoolTlsTable};
 use super::{
-    AccessLog, Balance, ChannelKind, Dns, HealthKind, HostPattern, LogFormat, LogLevel, Parents,
-    Protocol, Role,
+    AccessLog, Aggregate, Balance, ChannelKind, Dns, HealthKind, HostPattern, LogFormat, LogLevel,
+    OnIsolated, Parents, Protocol, Role,
 };
 use crate::proxy_protocol::Version;
 use crate::rollout::name::{PoolName, RolloutName};
@@ -32,6 +35,10 @@ use crate::rollout::weight::Weight;
 table! {
     /// The configuration of serin.
     File {
+        may {
+            /// The other proxies that carry the same rollouts, and the NATS servers that join them.
+            fleet: Fleet,
+        }
         has {
             /// Where learners connect.
             server: Server = Server::default(),
@@ -52,7 +59,6 @@ table! {
             /// Spans of requests for a collector of OpenTelemetry.
             tracing: Tracing = Tracing::default(),
         }
-        later { fleet, }
     }
 }
 
@@ -96,13 +102,13 @@ table! {
         has {
             /// Addresses, or tables { address, tls, proxy_protocol }.
             listen: Vec<Listen> = vec![Listen::from(defaults::LISTEN)],
-            /// Worker threads; 0 = one per core.
+            /// Worker threads; 0 = one per core, or as many as the quota of a cgroup allows.
             workers: Count<0, 1024> = Count(defaults::WORKERS),
             /// Where this proxy stands; endpoints of the same zone are preferred. Empty = nowhere.
             zone: String = String::new(),
             /// Networks whose forwarded headers and x-serin-pool count.
             trusted: Vec<IpNet> = Vec::new(),
-            /// Client connections; 0 = 80 % of the file limit.
+            /// Client connections; 0 = 80 % of the file limit, and no more than fit into the memory of a cgroup.
             max_connections: Count<0, { u64::MAX }> = Count(defaults::MAX_CONNECTIONS),
             /// Requests under way at a time, and who waits.
             overload: ServerOverload = ServerOverload::default(),
@@ -256,6 +262,46 @@ table! {
             digest: Duration = defaults::DIGEST,
             /// How long a notice may take.
             timeout: Wait = Wait(defaults::NOTICE_TIMEOUT),
+        }
+    }
+}
+
+table! {
+    /// The other proxies that carry the same rollouts, and the NATS servers that join them.
+    Fleet {
+        needs {
+            /// The NATS servers, as nats:// or tls:// with host and port; any of them is enough to find the others.
+            servers: Vec<NatsUrl>,
+        }
+        may {
+            /// This member's, unique in the fleet; left out, the host's.
+            name: MemberName,
+            /// A credentials file of NATS, with a JWT and its key.
+            credentials: PathBuf,
+            /// Who logs in with a password.
+            user: String,
+            /// The environment variable that holds the password.
+            password_env: String,
+            /// The file that holds the password.
+            password_file: PathBuf,
+            /// The environment variable that holds the token.
+            token_env: String,
+            /// The file that holds the token.
+            token_file: PathBuf,
+        }
+        has {
+            /// Where this member stands; empty = nowhere.
+            region: String = String::new(),
+            /// Where this member's seconds are added up first: by the fleet's leader, or by one member of its region for all of them.
+            aggregate: Aggregate = Aggregate::Fleet,
+            /// What the fleet's buckets, its stream and its subjects begin with.
+            bucket: MemberName = MemberName(defaults::FLEET_BUCKET.to_owned()),
+            /// TLS to the servers.
+            tls: FleetTlsTable = FleetTlsTable::default(),
+            /// What this member does with its canaries when NATS has been away for isolated_after.
+            on_isolated: OnIsolated = OnIsolated::Keep,
+            /// How long NATS is away until a member counts as isolated.
+            isolated_after: Wait = Wait(defaults::ISOLATED_AFTER),
         }
     }
 }

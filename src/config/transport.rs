@@ -166,11 +166,11 @@ fn check_tls(
     let files = ClientFiles {
         ca: raw.ca,
         own,
-        protocol: if protocol.is_http2() {
+        protocol: Some(if protocol.is_http2() {
             "h2"
         } else {
             "http/1.1"
-        },
+        }),
     };
     match tls::load_client(&files) {
         Ok(loaded) => Some(PoolTls {
@@ -208,7 +208,7 @@ fn default_name(found: Found<'_>, key: &str, faults: &mut Faults) -> Option<Serv
     server_name
 }
 
-fn place(place: Place, table: &str) -> String {
+pub(super) fn place(place: Place, table: &str) -> String {
     match place {
         Place::Cert(_) => format!("{table}.cert"),
         Place::Key(_) => format!("{table}.key"),

@@ -12,8 +12,8 @@ use super::form::{Form, Reading};
 use super::leaf::HostName;
 use super::table::{choices, no_choice, table};
 use super::{
-    AccessLog, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OverEndpoints, Parents,
-    Protocol,
+    AccessLog, Aggregate, Balance, ChannelKind, HealthKind, LogFormat, LogLevel, OnIsolated,
+    OverEndpoints, Parents, Protocol,
 };
 use crate::proxy_protocol::Version;
 use crate::rollout::plan::{HookMethod, Mode, OnFailure, When};
@@ -103,6 +103,24 @@ table! {
     }
 }
 
+table! {
+    /// TLS to the servers of NATS.
+    FleetTlsTable {
+        may {
+            /// CAs in PEM that may have signed the servers' certificates; left out, the roots that browsers ship.
+            ca: PathBuf,
+            /// Our certificate for servers that ask for one: the chain in PEM, our own first.
+            cert: PathBuf,
+            /// Its private key in PEM.
+            key: PathBuf,
+        }
+        has {
+            /// Whether a server that does not speak TLS is refused; one at tls:// always is.
+            required: bool = false,
+        }
+    }
+}
+
 /// What follows a stage that passed; whose approval is asked for has a key of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Then {
@@ -174,6 +192,8 @@ choices! { HookMethod {
     "GET" => HookMethod::Get, "POST" => HookMethod::Post, "PUT" => HookMethod::Put, "PATCH" => HookMethod::Patch, "DELETE" => HookMethod::Delete,
 } }
 choices! { When { "always" => When::Always, "baseline_unhealthy" => When::BaselineUnhealthy, } }
+choices! { Aggregate { "fleet" => Aggregate::Fleet, "region" => Aggregate::Region, } }
+choices! { OnIsolated { "keep" => OnIsolated::Keep, "baseline" => OnIsolated::Baseline, } }
 choices! { ChannelKind { "slack" => ChannelKind::Slack, "webhook" => ChannelKind::Webhook, } }
 choices! { FailureKind {
     "connect" => FailureKind::Connect, "reset" => FailureKind::Reset, "timeout" => FailureKind::Timeout, "5xx" => FailureKind::Status5xx,

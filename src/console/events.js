@@ -6,7 +6,7 @@ import { moment, percent, plural, span } from "./words.js";
 
 const QUIET = ["stage_began", "checkpoint", "hook_started", "hook_ended", "reminded", "level_began", "day_began"];
 const ALARMS = ["interval_failed", "held", "rolled_back", "not_recovered", "aborted", "alarm_noted", "incident_opened", "canary_replaced", "segment_lowered",
-  "approvals_voided", "stabilization_restarted", "clock_jumped"];
+  "approvals_voided", "stabilization_restarted", "fleet_noted", "clock_jumped"];
 const FILTERS = {
   all: ["Everything", () => true],
   decisions: ["Decisions", ({ event }) => !QUIET.includes(event)],

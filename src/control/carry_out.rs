@@ -12,11 +12,11 @@ use super::reload::same_plan;
 use super::settings::settings;
 use super::view::RolloutView;
 use crate::hooks;
-use crate::records::event::{Detail, EventRecord};
+use crate::records::event::EventRecord;
 use crate::records::inputs::Recorder;
 use crate::report::sentence;
 use crate::rollout::assign::{Salt, Split};
-use crate::rollout::gate::{Effect, Event, HookOrder, Refusal};
+use crate::rollout::gate::{Effect, Event, EventId, HookOrder, Refusal};
 use crate::rollout::name::{Arm, RolloutName};
 use crate::rollout::plan::Plan;
 use crate::rollout::slot::Slot;
@@ -28,8 +28,10 @@ use crate::store::{Batch, Notice};
 #[derive(Debug, Default)]
 pub(super) struct Done {
     /// To be written with the state as it is after the input.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<EventRecord>,
     pub(super) refusal: Option<Refusal>,
+    /// A split came into force.
+    pub(super) published: bool,
 }
 
 impl Driver {
@@ -41,12 +43,14 @@ impl Driver {
                 Effect::Publish(split) => {
                     retreats |= self.is_retreat(name, &split);
                     self.publish(name, split);
+                    done.published = true;
                 }
                 Effect::Record(event) => {
+                    let record = EventRecord::new(name, &event);
                     if let Some(charge) = self.rollouts.get(name) {
-                        charge.log.keep(EventRecord::new(name, &event));
+                        charge.log.keep(record.clone());
                     }
-                    done.events.push(event);
+                    done.events.push(record);
                 }
                 Effect::RunHook(order) => self.run_hook(name, *order),
                 Effect::Announce(event) => self.announce(name, &event, retreats),
@@ -83,7 +87,10 @@ impl Driver {
     }
 
     /// Puts a split in force: every request that begins from now on goes by it.
-    fn publish(&self, name: &RolloutName, split: Split) {
+    pub(super) fn publish(&self, name: &RolloutName, split: Split) {
+        if self.awaits_judgement(name, &split) {
+            return;
+        }
         let (Some(charge), Some(rollout)) =
             (self.rollouts.get(name), self.config.rollouts.get(name))
         else {
@@ -124,10 +131,23 @@ impl Driver {
         &mut self,
         now: Now,
         name: &RolloutName,
-        events: Vec<Event>,
+        events: Vec<EventRecord>,
         slots: Vec<Slot>,
     ) {
+        let happened = !events.is_empty();
         let notices = self.notices(&events);
+        self.keep_batch(now, name, events, slots, notices);
+        self.record(now, name, happened);
+    }
+
+    fn keep_batch(
+        &mut self,
+        now: Now,
+        name: &RolloutName,
+        events: Vec<EventRecord>,
+        slots: Vec<Slot>,
+        notices: Vec<Notice>,
+    ) {
         let (Some(journal), Some(charge)) = (&self.journal, self.rollouts.get_mut(name)) else {
             return;
         };
@@ -142,20 +162,22 @@ impl Driver {
             run,
             notices,
             inputs: recorder.map(Recorder::take).unwrap_or_default(),
+            // What another member led meanwhile is what was agreed on.
+            replaces: self.fleet.is_some(),
         });
     }
 
     /// Who is to be told of which events: written with them, so that neither is without the other.
-    fn notices(&self, events: &[Event]) -> Vec<Notice> {
+    pub(super) fn notices(&self, events: &[EventRecord]) -> Vec<Notice> {
         let mut notices = Vec::new();
         for event in events {
-            let kind = Detail::from(&event.kind).word();
+            let kind = event.kind();
             let told = self.config.notify.iter();
             notices.extend(
                 told.filter(|channel| channel.events.contains(kind))
                     .map(|channel| Notice {
                         channel: channel.name.clone(),
-                        event: event.id,
+                        event: EventId(event.id),
                     }),
             );
         }
@@ -166,7 +188,11 @@ impl Driver {
     /// consequences.
     pub(super) fn show(&mut self, now: Now) {
         let mut views = BTreeMap::new();
-        for (name, charge) in &mut self.rollouts {
+        let rollouts = self.rollouts.iter();
+        let splits: Vec<Split> = rollouts
+            .map(|(name, charge)| self.split_in_force(name, &charge.gate))
+            .collect();
+        for ((name, charge), split) in self.rollouts.iter_mut().zip(splits) {
             let Some(rollout) = self.config.rollouts.get(name) else {
                 continue;
             };
@@ -175,7 +201,7 @@ impl Driver {
             charge.run = status.run;
             let view = RolloutView {
                 rollout: name.clone(),
-                split: charge.gate.split(),
+                split,
                 plan_pending: !charge.gate.is_over() && !same_plan(&plan, &rollout.plan),
                 store_fault: self.store_fault.clone(),
                 pools: Arm::ALL.map(|arm| pool_of(&rollout.plan.identity, arm).clone()),
@@ -187,6 +213,8 @@ impl Driver {
             views.insert(name.clone(), Arc::new(view));
         }
         self.shared.views.store(Arc::new(views));
+        let fleet = self.fleet.as_ref().map(|fleet| Arc::new(fleet.view(now)));
+        self.shared.fleet.store(fleet);
         for charge in self.rollouts.values() {
             charge.log.show(charge.told);
         }

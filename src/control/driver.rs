@@ -7,28 +7,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::events::EventLog;
-use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
+use super::fleet::{Duty, Fleet};
+use super::inbox::{Answer, Message};
 use super::journal::{Journal, News, Reports, StoreHealth};
 use super::mirrored::Found;
-use super::order::{Order, OrderError, Said, Verb};
-use super::reload::Reloaded;
+use super::order::OrderError;
 use super::seconds::{Blocks, Seconds};
-use super::view::{RolloutView, Shared};
+use super::view::Shared;
 use crate::clock::{self, GateClock};
-use crate::config::{Config, Fault};
+use crate::config::Config;
+use crate::fleet;
 use crate::hooks;
 use crate::live::Live;
 use crate::records::inputs::Recorder;
-use crate::records::plan::plan_hash;
-use crate::rollout::gate::{
-    Action, Command, Effect, EventId, Gate, Input, Observed, PoolHealth, Say,
-};
+use crate::rollout::gate::{Effect, EventId, Gate, Input, Observed, PoolHealth};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::{Identity, Plan};
+use crate::rollout::slot::Slot;
 use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::weight::Weight;
 use crate::shutdown::{Shutdown, Stage};
@@ -40,32 +39,6 @@ use crate::telemetry::{Drained, Telemetry};
 const TICK: Duration = Duration::from_millis(250);
 /// Ticks further apart than this left something unobserved.
 const GAP: Duration = Duration::from_secs(2);
-
-/// What handles send.
-#[derive(Debug)]
-pub(super) enum Message {
-    Order {
-        rollout: RolloutName,
-        order: Order,
-        answer: Answer,
-    },
-    Reload {
-        config: Box<Config>,
-        by: String,
-        answer: oneshot::Sender<Result<Reloaded, Vec<Fault>>>,
-    },
-    Readings {
-        readings: Vec<PushedReading>,
-        answer: oneshot::Sender<Result<usize, Vec<ItemFault>>>,
-    },
-    Outcomes {
-        outcomes: Vec<PostedOutcome>,
-        answer: oneshot::Sender<Result<OutcomesTaken, Vec<ItemFault>>>,
-    },
-}
-
-/// Where an order is answered.
-pub(super) type Answer = oneshot::Sender<Result<Arc<RolloutView>, OrderError>>;
 
 /// Owns the gates, and alone writes `live`.
 pub(super) struct Driver {
@@ -90,6 +63,10 @@ pub(super) struct Driver {
     pub(super) store_fault: Option<String>,
     /// Where hooks are run.
     pub(super) hooks: Option<mpsc::UnboundedSender<hooks::Due>>,
+    /// `None` where this serin is alone.
+    pub(super) fleet: Option<Fleet>,
+    /// Gate time is so far ahead of this process's clock: in a fleet it is the leader's.
+    pub(super) shift_ms: i64,
 }
 
 /// One rollout in the driver's care.
@@ -131,6 +108,7 @@ pub(super) async fn run(
     mut inbox: mpsc::Receiver<Message>,
     reports: Reports,
     mut ended: mpsc::UnboundedReceiver<hooks::Ended>,
+    (mut link, mut region): (FromLink, FromLink),
     mut shutdown: Shutdown,
 ) {
     let mut ticks = tokio::time::interval(TICK);
@@ -139,19 +117,41 @@ pub(super) async fn run(
         tokio::select! {
             _ = ticks.tick() => {
                 let began = clock::now();
-                driver.tick(clock.now());
+                driver.tick(driver.gate_time(clock.now()));
                 driver.shared.vitals.ticked(clock::now().saturating_duration_since(began));
             }
-            Some(message) = inbox.recv() => driver.take(clock.now(), message),
-            Some(hook) = ended.recv() => driver.hook_ended(clock.now(), hook),
-            news = reports.next() => driver.hear(clock.now(), news),
+            Some(message) = inbox.recv() => driver.take(driver.gate_time(clock.now()), message),
+            Some(hook) = ended.recv() => driver.hook_ended(driver.gate_time(clock.now()), hook),
+            news = reports.next() => driver.hear(driver.gate_time(clock.now()), news),
+            Some(news) = next(&mut link) => driver.hear_fleet(driver.gate_time(clock.now()), news),
+            Some(news) = next(&mut region) => driver.hear_region(driver.gate_time(clock.now()), news),
             () = shutdown.reached(Stage::Stopped) => break,
         }
     }
-    driver.finish(clock.now());
+    driver.finish(driver.gate_time(clock.now()));
+}
+
+/// What the link with the fleet says, or that with a region.
+pub(super) type FromLink = Option<mpsc::UnboundedReceiver<fleet::News>>;
+
+/// The next of it; never where there is none.
+async fn next(link: &mut FromLink) -> Option<fleet::News> {
+    match link {
+        Some(link) => link.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Driver {
+    /// The time of the gates.
+    pub(super) const fn gate_time(&self, now: Now) -> Now {
+        let mono = now.mono.as_millis().saturating_add_signed(self.shift_ms);
+        Now {
+            mono: Timestamp::from_millis(mono),
+            wall: now.wall,
+        }
+    }
+
     /// Drains the counters and lets every gate look at its own.
     pub(super) fn tick(&mut self, now: Now) {
         let width = now.mono.since(self.drained_to);
@@ -169,11 +169,15 @@ impl Driver {
         } else {
             Duration::ZERO
         };
+        self.tend_fleet(now, width);
         self.hear_sources(now);
         self.hear_mirrors(now);
         for name in self.names() {
             let parts = drained.remove(&name).unwrap_or_default();
-            self.tick_one(now, &name, parts, gap);
+            match &self.fleet {
+                Some(_) => self.tick_in_fleet(now, &name, parts, gap),
+                None => self.tick_one(now, &name, parts, gap),
+            }
         }
         self.show(now);
     }
@@ -183,25 +187,7 @@ impl Driver {
         let Some(charge) = self.rollouts.get_mut(name) else {
             return;
         };
-        let mut observed = Observed {
-            slots: Vec::new(),
-            pools,
-            learners: Default::default(),
-            blocks: Vec::new(),
-            gap,
-        };
-        let mut closed = Vec::new();
-        for mut part in parts {
-            observed
-                .blocks
-                .extend(charge.blocks.add(&part.slot, part.sights, part.assigned));
-            part.slot.merge(&part.handed);
-            closed.extend(charge.seconds.add(&part.slot));
-            observed.slots.push(part.slot);
-            for (all, more) in observed.learners.iter_mut().zip(&part.learners) {
-                all.merge(more);
-            }
-        }
+        let (observed, closed) = charge.observe(parts, pools, gap);
         let effects = charge.give(now, Input::Tick(Box::new(observed)));
         let done = self.carry_out(name, effects);
         self.write(now, name, done.events, closed);
@@ -209,7 +195,7 @@ impl Driver {
     }
 
     /// Health of the two pools, with the probes since the last tick.
-    fn observed_health(&mut self, name: &RolloutName) -> [PoolHealth; 2] {
+    pub(super) fn observed_health(&mut self, name: &RolloutName) -> [PoolHealth; 2] {
         let mut health = [PoolHealth::default(); 2];
         let (Some(charge), Some(rollout)) =
             (self.rollouts.get_mut(name), self.config.rollouts.get(name))
@@ -236,115 +222,6 @@ impl Driver {
         health
     }
 
-    /// Takes what a handle sent.
-    pub(super) fn take(&mut self, now: Now, message: Message) {
-        match message {
-            Message::Order {
-                rollout,
-                order,
-                answer,
-            } => self.order(now, &rollout, order, answer),
-            Message::Reload { config, by, answer } => {
-                let outcome = self.reload(now, *config, &by);
-                self.show(now);
-                if answer.send(outcome).is_err() {
-                    tracing::debug!("nobody waits for the answer to a reload any more");
-                }
-            }
-            Message::Readings { readings, answer } => {
-                let outcome = self.take_readings(now, readings);
-                self.show(now);
-                if answer.send(outcome).is_err() {
-                    tracing::debug!("nobody waits for the answer to readings any more");
-                }
-            }
-            Message::Outcomes { outcomes, answer } => {
-                let outcome = self.take_outcomes(now, outcomes);
-                self.show(now);
-                if answer.send(outcome).is_err() {
-                    tracing::debug!("nobody waits for the answer to outcomes any more");
-                }
-            }
-        }
-    }
-
-    fn order(&mut self, now: Now, name: &RolloutName, order: Order, answer: Answer) {
-        let weight = if let Verb::SetWeight { weight, .. } = order.verb {
-            Some(weight)
-        } else {
-            None
-        };
-        let outcome = self
-            .command(name, order)
-            .and_then(|command| self.handle(now, name, Input::Command(command)));
-        self.show(now);
-        match (outcome, weight) {
-            (Err(refused), _) => reply(answer, Err(refused)),
-            (Ok(()), Some(weight)) => {
-                if let Some(charge) = self.rollouts.get_mut(name) {
-                    charge.waiting.push((weight, answer));
-                }
-                self.answer_waiting(now, name);
-            }
-            (Ok(()), None) => reply(answer, self.shown(name)),
-        }
-    }
-
-    /// The gate's command for an order, with what only the driver knows.
-    fn command(&self, name: &RolloutName, order: Order) -> Result<Command, OrderError> {
-        let unknown = || OrderError::UnknownRollout(name.to_string());
-        let charge = self.rollouts.get(name).ok_or_else(unknown)?;
-        let rollout = self.config.rollouts.get(name).ok_or_else(unknown)?;
-        let action = match order.verb {
-            Verb::Start => Action::Start {
-                plan: Box::new(rollout.plan.clone()),
-                baseline_endpoints: self.usable(&rollout.plan.identity.baseline),
-            },
-            Verb::Pause => Action::Pause,
-            Verb::Resume => Action::Resume,
-            Verb::Retry => Action::Retry,
-            Verb::Hold => Action::Hold,
-            Verb::Advance => Action::Advance,
-            Verb::Rollback => Action::Rollback,
-            Verb::Abort => Action::Abort,
-            Verb::Approve(said) => Action::Approve(say(charge.gate.plan(), said)?),
-            Verb::Reject(said) => Action::Reject(say(charge.gate.plan(), said)?),
-            Verb::SetWeight { weight, guarded } => Action::SetWeight {
-                weight,
-                guarded,
-                holdout: rollout.plan.holdout,
-            },
-            Verb::Pin { learner, arm } => Action::Pin { learner, arm },
-            Verb::Unpin { learner } => Action::Unpin { learner },
-            Verb::SetCeiling { segment, ceiling } => Action::SetCeiling { segment, ceiling },
-            Verb::LiftCeiling { segment } => Action::LiftCeiling { segment },
-            Verb::OpenIncident { summary } => Action::OpenIncident { summary },
-            Verb::CloseIncident { id } => Action::CloseIncident { id },
-            Verb::Freeze { until } => Action::Freeze { until },
-            Verb::Unfreeze => Action::Unfreeze,
-            Verb::Rehearse { .. } if !self.config.rehearsals => {
-                return Err(OrderError::Phase(
-                    "rehearsals are not enabled: [rehearsal] enabled = true".to_owned(),
-                ));
-            }
-            Verb::Rehearse { injection, within } => Action::Rehearse { injection, within },
-        };
-        Ok(Command {
-            by: order.by,
-            reason: order.reason,
-            force: order.force,
-            action,
-        })
-    }
-
-    fn usable(&self, pool: &PoolName) -> u32 {
-        self.live
-            .load()
-            .pool_health(pool)
-            .unwrap_or_default()
-            .usable
-    }
-
     /// Gives one gate an input that is no tick, carries out what it answers, and writes what it recorded.
     pub(super) fn handle(
         &mut self,
@@ -352,12 +229,24 @@ impl Driver {
         name: &RolloutName,
         input: Input,
     ) -> Result<(), OrderError> {
+        match self.duty() {
+            Duty::Decides => {}
+            Duty::Follows => {
+                self.pass_on(now, name, input);
+                return Ok(());
+            }
+            Duty::Alone => return self.handle_alone(now, name, input),
+        }
         let Some(charge) = self.rollouts.get_mut(name) else {
             return Err(OrderError::UnknownRollout(name.to_string()));
         };
         let effects = charge.give(now, input);
         let done = self.carry_out(name, effects);
-        if !done.events.is_empty() {
+        if done.events.is_empty() {
+            if done.published {
+                self.record(now, name, true);
+            }
+        } else {
             self.write(now, name, done.events, Vec::new());
         }
         self.answer_waiting(now, name);
@@ -385,7 +274,11 @@ impl Driver {
             None => {}
         }
         for (name, id) in news.stored {
-            if let Some(charge) = self.rollouts.get_mut(&name) {
+            if self.leads_a_fleet() {
+                self.stored_on_disk(now, &name, id);
+            } else if self.duty() != Duty::Decides {
+                // Of a copy: what is in the fleet's bucket is shown, wherever else it lies.
+            } else if let Some(charge) = self.rollouts.get_mut(&name) {
                 charge.told = id.max(charge.told);
                 self.tell(now, &name, Input::Stored(id));
             } else if let Some(charge) = self.dormant.get(&name) {
@@ -403,6 +296,10 @@ impl Driver {
             );
         }
         self.store_fault = Some(why.to_owned());
+        if self.fleet.is_some() {
+            // Whoever leads must be able to keep what it decides.
+            return self.resign(now);
+        }
         for name in self.names() {
             self.tell(now, &name, Input::StoreFailed(why.to_owned()));
         }
@@ -418,36 +315,12 @@ impl Driver {
         }
     }
 
-    /// Answers the orders whose weight came into force, or will not any more.
-    fn answer_waiting(&mut self, now: Now, name: &RolloutName) {
-        let Some(charge) = self
-            .rollouts
-            .get_mut(name)
-            .filter(|charge| !charge.waiting.is_empty())
-        else {
-            return;
-        };
-        if charge.gate.awaits_store() {
-            return;
-        }
-        let in_force = charge.gate.split().weight;
-        let answers = std::mem::take(&mut charge.waiting);
-        self.show(now);
-        for (wanted, answer) in answers {
-            let outcome = if in_force == wanted {
-                self.shown(name)
-            } else {
-                Err(OrderError::Phase(format!(
-                    "overtaken by a later change: {in_force} are in force, not {wanted}"
-                )))
-            };
-            reply(answer, outcome);
-        }
-    }
-
     /// The last look before the end: what was counted since the last tick is judged and written.
     pub(super) fn finish(&mut self, now: Now) {
         self.tick(now);
+        if self.fleet.is_some() {
+            return self.leave_fleet(now);
+        }
         for name in self.names() {
             let last = self
                 .rollouts
@@ -463,8 +336,37 @@ impl Driver {
 }
 
 impl Charge {
+    /// What was drained, as a gate is told it, with the seconds that are closed by it.
+    pub(super) fn observe(
+        &mut self,
+        parts: Vec<Drained>,
+        pools: [PoolHealth; 2],
+        gap: Duration,
+    ) -> (Observed, Vec<Slot>) {
+        let mut observed = Observed {
+            slots: Vec::new(),
+            pools,
+            learners: Default::default(),
+            blocks: Vec::new(),
+            gap,
+        };
+        let mut closed = Vec::new();
+        for mut part in parts {
+            observed
+                .blocks
+                .extend(self.blocks.add(&part.slot, part.sights, part.assigned));
+            part.slot.merge(&part.handed);
+            closed.extend(self.seconds.add(&part.slot));
+            observed.slots.push(part.slot);
+            for (all, more) in observed.learners.iter_mut().zip(&part.learners) {
+                all.merge(more);
+            }
+        }
+        (observed, closed)
+    }
+
     /// Gives the gate an input.
-    fn give(&mut self, now: Now, input: Input) -> Vec<Effect> {
+    pub(super) fn give(&mut self, now: Now, input: Input) -> Vec<Effect> {
         match &mut self.recorder {
             Some(recorder) => recorder.handle(&mut self.gate, now, input),
             None => self.gate.handle(now, input),
@@ -477,26 +379,5 @@ pub(super) fn pool_of(identity: &Identity, arm: Arm) -> &PoolName {
     match arm {
         Arm::Baseline => &identity.baseline,
         Arm::Canary => &identity.canary,
-    }
-}
-
-/// What was said, about the plan that runs: an approval of another one is none.
-fn say(plan: Option<&Plan>, said: Said) -> Result<Say, OrderError> {
-    let runs = plan.map(plan_hash).unwrap_or_default();
-    if let Some(seen) = said.plan_hash.filter(|seen| *seen != runs) {
-        let why = format!("the rollout runs the plan {runs}, not {seen}");
-        return Err(OrderError::Phase(why));
-    }
-    Ok(Say {
-        role: said.role,
-        holds: said.holds,
-        plan: runs,
-        seen: said.seen,
-    })
-}
-
-fn reply(answer: Answer, outcome: Result<Arc<RolloutView>, OrderError>) {
-    if answer.send(outcome).is_err() {
-        tracing::debug!("nobody waits for the answer to an order any more");
     }
 }

@@ -77,6 +77,31 @@ impl EventLog {
         recent.push_back(Arc::new(event));
     }
 
+    /// The kept events after `after`, oldest first; the latest, where there are more than `most`.
+    pub(super) fn latest(&self, after: u64, most: usize) -> Vec<EventRecord> {
+        let recent = self.lock();
+        let newer = recent.iter().filter(|event| event.id > after);
+        newer.take(most).map(|event| (**event).clone()).collect()
+    }
+
+    /// Keeps an event that was agreed on, instead of another one of its number and what followed that. False where it is known.
+    pub(super) fn agree(&self, event: &EventRecord) -> bool {
+        let mut recent = self.lock();
+        if recent.iter().any(|known| **known == *event) {
+            return false;
+        }
+        recent.retain(|known| known.id < event.id);
+        drop(recent);
+        self.keep(event.clone());
+        true
+    }
+
+    /// Forgets the events after this one: they were never agreed on.
+    pub(super) fn forget_after(&self, last: EventId) {
+        self.lock().retain(|event| event.id <= last.0);
+        self.shown.send_modify(|shown| *shown = last.0.min(*shown));
+    }
+
     /// How many of each kind were kept.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
         let counts = self

@@ -10,9 +10,10 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use super::driver::Message;
 use super::events::{HistoryError, Subscription};
+use super::fleet::FleetView;
 use super::hearing::{ItemFault, OutcomesTaken, PostedOutcome, PushedReading};
+use super::inbox::Message;
 use super::order::{Order, OrderError, Verb};
 use super::reload::{ReloadError, Reloaded};
 use super::view::{RolloutView, Shared};
@@ -24,7 +25,7 @@ use crate::records::event::EventRecord;
 use crate::rollout::assign::{Ask, Why};
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::weight::Weight;
-use crate::store::{self, Store};
+use crate::store::{self, Notified, Store};
 
 /// How long an answer waits for a weight to come into force.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,6 +94,11 @@ impl Handle {
         &self.shared.vitals
     }
 
+    /// The fleet as this member knows it; `None` where it is in none.
+    pub fn fleet(&self) -> Option<Arc<FleetView>> {
+        self.shared.fleet.load_full()
+    }
+
     /// How the journal's writer fares; `None` where there is no journal.
     pub fn store_vitals(&self) -> Option<&store::Vitals> {
         self.shared.store.as_ref().map(Store::vitals)
@@ -118,6 +124,17 @@ impl Handle {
     /// The channels of notices as they are now.
     pub fn notify(&self) -> Arc<Vec<config::Channel>> {
         self.shared.notify.load_full()
+    }
+
+    /// Whether this process sends notices: in a fleet the member that leads does, and each that is cut off.
+    pub fn sends_notices(&self) -> bool {
+        let fleet = self.shared.fleet.load();
+        fleet.as_ref().is_none_or(|fleet| fleet.role != "follows")
+    }
+
+    /// Says up to which event of each rollout the channels were told.
+    pub fn notified(&self, notified: BTreeMap<RolloutName, Notified>) {
+        self.shared.notified.store(Arc::new(notified));
     }
 
     /// What the next handshake of the admin port uses; `None` where it speaks no TLS.

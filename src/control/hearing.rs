@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::driver::{Driver, pool_of};
+use super::fleet::Duty;
 use crate::config::{Rollout, Signal, SignalSource};
 use crate::rollout::gate::{Heard, Input};
 use crate::rollout::name::{Arm, RolloutName, SignalName};
@@ -79,6 +80,10 @@ impl Driver {
             .as_ref()
             .map(|signals| signals.take())
             .unwrap_or_default();
+        if self.duty() == Duty::Follows {
+            // Whoever leads asks the same sources.
+            return;
+        }
         let mut heard: BTreeMap<RolloutName, Heard> = BTreeMap::new();
         for word in words {
             let Word {

@@ -1,6 +1,6 @@
 //! What was counted over time, read from the store for charts: a point for each step, both arms.
 //!
-//! Read in pieces, so that a month of many segments is never in memory at once.
+//! Read in pieces, so that a month is never in memory at once.
 
 use std::time::Duration;
 
@@ -14,8 +14,9 @@ use crate::rollout::time::{Timestamp, millis};
 use crate::rollout::window::Totals;
 use crate::store::{Store, StoreError};
 
-/// Read at once: a few hundred rows of each arm and segment.
-const PIECE: Duration = Duration::from_secs(600);
+/// Read at once: an hour, or so many points.
+const PIECE: Duration = Duration::from_secs(3_600);
+const PIECE_POINTS: u64 = 64;
 
 /// What was counted in one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +50,11 @@ impl Handle {
     }
 }
 
-fn points(
+/// The same, read here and now. Blocks.
+///
+/// # Errors
+/// The journal cannot be read.
+pub fn points(
     store: &Store,
     rollout: &RolloutName,
     (from, to): (Timestamp, Timestamp),
@@ -57,7 +62,7 @@ fn points(
 ) -> Result<Vec<SamplePoint>, StoreError> {
     // Pieces begin with a step, so that none is cut in two.
     let step_ms = millis(step).max(1);
-    let piece_ms = (millis(PIECE) / step_ms).max(1) * step_ms;
+    let piece_ms = (millis(PIECE) / step_ms).max(PIECE_POINTS) * step_ms;
     let mut points = Vec::new();
     let mut start = from.as_millis() / step_ms * step_ms;
     while start < to.as_millis() {

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::driver::{Charge, Driver, run};
 use super::events::EventLog;
+use super::fleet::Fleet;
 use super::handle::Handle;
 use super::journal::{Journal, Reports};
 use super::settings::settings;
@@ -19,6 +20,7 @@ use super::vitals::Vitals;
 use super::written;
 use crate::clock::{self, GateClock};
 use crate::config::{Config, Fault, Rollout};
+use crate::fleet::Link;
 use crate::hooks;
 use crate::live::{Live, Table};
 use crate::records::inputs::Recorder;
@@ -32,6 +34,10 @@ use crate::telemetry::Telemetry;
 
 /// Orders on their way to the driver: more than that are waited for by those who give them.
 const INBOX: usize = 64;
+/// Events of its own journal that a member of a fleet has at hand at its start.
+const RECALLED: u64 = 1024;
+/// The latest of them may never have reached the fleet: they are asked for again.
+const UNSURE: u64 = 16;
 
 /// What the control path is made of.
 pub struct Parts {
@@ -48,6 +54,10 @@ pub struct Parts {
     pub reports: Reports,
     /// Where readings of signals come from.
     pub signals: Signals,
+    /// The link with the fleet; `None` where this serin is alone.
+    pub fleet: Option<Link>,
+    /// With its region, where that aggregates.
+    pub region: Option<Link>,
     pub shutdown: Shutdown,
 }
 
@@ -82,6 +92,8 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         store,
         reports,
         signals,
+        fleet,
+        region,
         shutdown,
     } = parts;
     let (store, recovered, fault) = match store {
@@ -97,7 +109,9 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         config: arc_swap::ArcSwap::from_pointee(config.clone()),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
         notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
+        notified: Default::default(),
         vitals: Vitals::starting_at(clock::wall()),
+        fleet: Default::default(),
         store: store.clone(),
     });
     let journal = store
@@ -118,6 +132,13 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
     driver.signals = Some(signals);
     let (runner, hooks_thread) = hooks::start(shutdown.clone())?;
     driver.hooks = Some(runner.due);
+    let (of_region, region) = region.map(|link| (link.asks, link.news)).unzip();
+    let link = fleet
+        .zip(driver.config.fleet.clone())
+        .map(|(link, settings)| {
+            driver.fleet = Some(Fleet::new(link.asks, of_region, settings, clock.now()));
+            link.news
+        });
     driver.restore(clock.now(), recovered)?;
     let store = driver.store.clone();
 
@@ -136,7 +157,15 @@ pub fn start(parts: Parts) -> Result<Control, StartError> {
         .map(|store| written::start(handle.clone(), store, shutdown.clone()))
         .transpose()?;
     let thread = Watched::spawn("control", move || {
-        runtime.block_on(run(driver, clock, orders, reports, runner.ended, shutdown));
+        runtime.block_on(run(
+            driver,
+            clock,
+            orders,
+            reports,
+            runner.ended,
+            (link, region),
+            shutdown,
+        ));
     })?;
     Ok(Control {
         handle,
@@ -219,6 +248,8 @@ impl Driver {
             drained_to: now.mono,
             store_fault: None,
             hooks: None,
+            fleet: None,
+            shift_ms: 0,
         }
     }
 
@@ -226,6 +257,22 @@ impl Driver {
     pub(super) fn restore(&mut self, now: Now, recovered: Recovered) -> Result<(), StartError> {
         let mut effects = BTreeMap::new();
         for (name, left) in recovered.rollouts {
+            if self.fleet.is_some() {
+                // Whoever leads goes on from here, if the fleet has nothing newer; until then this is a copy.
+                let mut gate = Gate::as_it_stood(left.snapshot.clone());
+                gate.follow(left.snapshot, &left.recent, now);
+                let charge = self.charge(&name, gate, now, &[]);
+                self.recall(&name, &charge);
+                let charge = charge.unsure_of(UNSURE);
+                let known = self.config.rollouts.contains_key(&name);
+                let charges = if known {
+                    &mut self.rollouts
+                } else {
+                    &mut self.dormant
+                };
+                charges.insert(name, charge);
+                continue;
+            }
             let kept = self.config.state.record_inputs;
             let recorder = kept.then(|| Recorder::restored(&left.snapshot, &left.recent, now));
             let (gate, todo) = Gate::restore(left.snapshot, left.recent, now);
@@ -254,6 +301,16 @@ impl Driver {
         self.tell_versions(now);
         self.show(now);
         Ok(())
+    }
+
+    /// Events of the journal that others of the fleet may ask for.
+    fn recall(&self, name: &RolloutName, charge: &Charge) {
+        let Some(store) = &self.store else { return };
+        let after = charge.announced.0.saturating_sub(RECALLED);
+        match store.history(name, EventId(after), usize::MAX) {
+            Ok(events) => events.into_iter().for_each(|event| charge.log.keep(event)),
+            Err(error) => tracing::warn!(rollout = %name, %error, "the history cannot be read"),
+        }
     }
 
     /// Segments that were told apart before are again, so that who belongs to `other` does not change.
@@ -345,6 +402,15 @@ impl Driver {
             Some(&self.live.load()),
         );
         self.live.publish(table);
+    }
+}
+
+impl Charge {
+    /// The last `many` events of its journal are not known to be what others have: they are asked for again.
+    fn unsure_of(mut self, many: u64) -> Self {
+        let sure = EventId(self.announced.0.saturating_sub(many));
+        self.announced = sure;
+        self
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::driver::{Driver, Message, run};
+use super::driver::{Driver, run};
 use super::handle::Handle;
+use super::inbox::Message;
 use super::journal::{Journal, News, StoreHealth, reports};
 use super::order::{Order, OrderError, Verb};
 use super::view::{RolloutView, Shared};
@@ -103,6 +104,8 @@ fn driver(disk: &Stalled) -> (Driver, Arc<Telemetry>) {
         config: arc_swap::ArcSwap::from_pointee(config.clone()),
         admin: arc_swap::ArcSwap::from_pointee(config.admin.clone()),
         notify: arc_swap::ArcSwap::from_pointee(config.notify.clone()),
+        notified: Default::default(),
+        fleet: Default::default(),
         vitals: Vitals::starting_at(WallTime::default()),
         store: None,
     });
@@ -176,7 +179,7 @@ impl Rig {
         batches
             .iter()
             .flat_map(|batch| &batch.events)
-            .map(|event| event.id)
+            .map(|event| EventId(event.id))
             .collect()
     }
 
@@ -501,7 +504,15 @@ async fn a_weight_that_the_disk_keeps_waiting_is_answered_after_ten_seconds() {
     let (say, heard) = reports();
     let (stop, shutdown) = shutdown::channel();
     let clock = GateClock::starting_at(Timestamp::default());
-    let task = tokio::spawn(run(driver, clock, orders, heard, no_hooks(), shutdown));
+    let task = tokio::spawn(run(
+        driver,
+        clock,
+        orders,
+        heard,
+        no_hooks(),
+        (None, None),
+        shutdown,
+    ));
 
     let waited = handle
         .order(&name(), order(weight("25%")))

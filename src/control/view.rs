@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::events::EventLog;
+use super::fleet::FleetView;
 use super::vitals::Vitals;
 use crate::config;
 use crate::rollout::assign::{Salt, Split};
 use crate::rollout::gate::Status;
 use crate::rollout::name::{Arm, PoolName, RolloutName};
 use crate::rollout::plan::Plan;
-use crate::store::Store;
+use crate::store::{Notified, Store};
 
 /// One rollout at one moment. Immutable.
 #[derive(Clone, Debug)]
@@ -40,7 +41,11 @@ pub(super) struct Shared {
     pub(super) config: ArcSwap<config::Config>,
     pub(super) admin: ArcSwap<config::Admin>,
     pub(super) notify: ArcSwap<Vec<config::Channel>>,
+    /// Up to which event of each rollout the channels of notices were told by this process.
+    pub(super) notified: ArcSwap<BTreeMap<RolloutName, Notified>>,
     pub(super) vitals: Vitals,
+    /// `None` where this serin is alone.
+    pub(super) fleet: ArcSwapOption<FleetView>,
     /// `None` where there is no journal.
     pub(super) store: Option<Store>,
 }

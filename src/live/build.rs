@@ -308,6 +308,7 @@ pub(super) mod tests {
         };
         let rollout_name = RolloutName::parse("r").expect("a name");
         Config {
+            fleet: None,
             server: server(),
             admin: Admin {
                 tls: None,
@@ -337,6 +338,7 @@ pub(super) mod tests {
                 parents: Parents::All,
             },
             rollouts: [(rollout_name.clone(), rollout(plan(rollout_name)))].into(),
+            environment: Vec::new(),
         }
     }
 

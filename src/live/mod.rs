@@ -49,7 +49,7 @@ pub struct Reader {
 }
 
 /// What the gate of a rollout wants the data path to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RolloutSettings {
     pub split: Split,
     /// Latency limits that are counted exactly, in microseconds.

@@ -22,7 +22,7 @@ use crate::config::Channel;
 use crate::control::Handle;
 use crate::outbound::Client;
 use crate::shutdown::{Shutdown, Stage, Watched};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
 
 use deliver::Delivery;
@@ -70,12 +70,47 @@ async fn run(mut parts: Parts) {
             _ = ticks.tick() => {}
             () = parts.shutdown.reached(Stage::Stopped) => break,
         }
+        if !parts.control.sends_notices() {
+            stop(&mut served);
+            rounds = Rounds::default();
+            continue;
+        }
         let channels = parts.control.notify();
         serve(&parts, &client, &channels, &mut served);
         rounds.post(&parts.control.rollouts(), &channels, &parts.store);
+        if parts.control.fleet().is_some() {
+            say_notified(&parts, &channels).await;
+        }
     }
+    stop(&mut served);
+}
+
+fn stop(served: &mut BTreeMap<String, Served>) {
     for one in served.values() {
         one.task.abort();
+    }
+    served.clear();
+}
+
+/// Says up to which event each channel was told, so that whoever leads the fleet next goes on there.
+async fn say_notified(parts: &Parts, channels: &[Channel]) {
+    let store = parts.store.clone();
+    let rollouts: Vec<_> = parts.control.rollouts().keys().cloned().collect();
+    let channels: Vec<String> = channels
+        .iter()
+        .map(|channel| channel.name.clone())
+        .collect();
+    let read = tokio::task::spawn_blocking(move || {
+        let read = rollouts.into_iter().map(|rollout| {
+            let notified = store.notified(&rollout, &channels)?;
+            Ok::<_, StoreError>((rollout, notified))
+        });
+        read.collect()
+    });
+    match read.await {
+        Ok(Ok(notified)) => parts.control.notified(notified),
+        Ok(Err(why)) => tracing::warn!(%why, "the outbox cannot be read"),
+        Err(why) => tracing::warn!(%why, "reading the outbox ended"),
     }
 }
 

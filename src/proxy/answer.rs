@@ -27,13 +27,10 @@ pub(super) struct Turn {
     lane: Option<Lane>,
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is a download, and a box would cost each of them"
-)]
 enum Kind {
     Text(Bytes),
-    Download(Download),
+    /// On the heap: it is handed on some ten times until it lies where the library reads it from.
+    Download(Box<Download>),
 }
 // === impl Answer ===
 
@@ -55,7 +52,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn download(download: Download, turn: Turn, visit: Option<Box<Visit>>) -> Self {
+    pub(super) fn download(download: Box<Download>, turn: Turn, visit: Option<Box<Visit>>) -> Self {
         Self {
             kind: Kind::Download(download),
             turn: Some(turn),

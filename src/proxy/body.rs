@@ -6,8 +6,6 @@
 use std::cell::{OnceCell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -106,8 +104,9 @@ struct Kept {
 
 enum Held {
     No,
+    /// Upstream asks for it, or has had time enough.
     Until {
-        go: Arc<AtomicBool>,
+        is_asked_for: bool,
         patience: Option<Deadline>,
     },
     /// The answer came first: the body is not wanted.
@@ -171,14 +170,19 @@ impl Source {
         self.stay.get_or_init(|| Rc::clone(stay));
     }
 
-    /// Holds the body back until the flag it returns is set, or upstream has had time enough.
-    pub(super) fn hold_back(&self) -> Arc<AtomicBool> {
-        let go = Arc::new(AtomicBool::new(false));
+    /// Holds the body back until it is asked for, or upstream has had time enough.
+    pub(super) fn hold_back(&self) {
         self.feed.borrow_mut().held = Held::Until {
-            go: Arc::clone(&go),
+            is_asked_for: false,
             patience: None,
         };
-        go
+    }
+
+    /// Upstream asks for the body.
+    pub(super) fn proceed(&self) {
+        if let Held::Until { is_asked_for, .. } = &mut self.feed.borrow_mut().held {
+            *is_asked_for = true;
+        }
     }
 
     /// The answer has come: what is still held back is never asked for, and nothing is sent again.
@@ -266,10 +270,13 @@ impl Source {
         let is_held = match &mut feed.held {
             Held::No => return false,
             Held::ForEver => true,
-            Held::Until { go, patience } => {
+            Held::Until {
+                is_asked_for,
+                patience,
+            } => {
                 let patience =
                     patience.get_or_insert_with(|| self.deadlines.after(CONTINUE_PATIENCE));
-                !go.load(Ordering::Relaxed) && Pin::new(patience).poll(cx).is_pending()
+                !*is_asked_for && Pin::new(patience).poll(cx).is_pending()
             }
         };
         if !is_held {

@@ -247,9 +247,7 @@ async fn close(stream: &mut Wire) {
 
 fn builder(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .preserve_header_case(true)
-        .max_buf_size(BUFFER.max(limits.head_bytes + BUFFER / 4));
+    builder.max_buf_size(BUFFER.max(limits.head_bytes + BUFFER / 4));
     if limits.head_bytes != 0 {
         builder.max_header_size(limits.head_bytes);
     }

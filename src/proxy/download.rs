@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::body::{Progress, Source, Upload};
 use super::deadline::Deadline;
@@ -24,6 +23,7 @@ use super::worker::Worker;
 use crate::clock;
 use crate::rollout::slot::Class;
 use crate::upstream::admission::Place;
+use crate::upstream::answer::{AnswerBody, AnswerError};
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::Endpoint;
 
@@ -32,7 +32,7 @@ const TURN: usize = 256 * 1024;
 
 /// The body of an upstream's answer.
 pub(super) struct Download {
-    incoming: Incoming,
+    incoming: AnswerBody,
     connection: Option<Connection<Upload>>,
     worker: Rc<Worker>,
     trial: Trial,
@@ -67,7 +67,7 @@ pub(super) struct Stream {
 
 /// What an answer's head told.
 pub(super) struct Opening {
-    pub(super) incoming: Incoming,
+    pub(super) incoming: AnswerBody,
     pub(super) connection: Connection<Upload>,
     pub(super) trial: Trial,
     pub(super) source: Option<Rc<Source>>,
@@ -84,7 +84,7 @@ pub(super) struct Opening {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
     #[error("the upstream broke off: {0}")]
-    Upstream(#[from] hyper::Error),
+    Upstream(#[from] AnswerError),
     #[error("the upstream sent nothing for too long")]
     Idle,
     #[error("the stream was ended: {0:?}")]
@@ -259,7 +259,13 @@ impl Download {
         self.done = true;
         self.trial
             .conclude(self.class, Some(self.latency), self.now);
+        self.let_go();
+    }
+
+    // Ends the connection now, and not when the client has taken what it was given.
+    fn let_go(&mut self) {
         self.connection = None;
+        self.incoming.give_up();
     }
 
     fn is_cut(&self) -> bool {
@@ -279,7 +285,7 @@ impl Download {
         } else {
             self.trial.fail(latency);
         }
-        self.connection = None;
+        self.let_go();
     }
 
     fn end(&mut self) {
@@ -303,7 +309,7 @@ impl Download {
 }
 
 impl Drop for Download {
-    // The whole answer may lie in hyper's hands already; else the client went away after the head, which is not
+    // The whole answer may have been handed over already; else the client went away after the head, which is not
     // counted, and the connection is reset as it is dropped.
     fn drop(&mut self) {
         if self.done {

@@ -9,6 +9,7 @@ mod head;
 mod turn;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::{StatusCode, response};
@@ -18,7 +19,7 @@ use super::choose::Choice;
 use super::deadline::Elapsed;
 use super::download::Download;
 use super::next::{Failure, next};
-use super::order::Order;
+use super::order::{Order, Sending};
 use super::outcome::{Ledger, Trial};
 use super::passage::Passage;
 use super::respond::Fault;
@@ -32,6 +33,7 @@ use crate::telemetry::Attempt;
 use crate::upstream::admission::{Overloaded, Place};
 use crate::upstream::connect::Connection;
 use crate::upstream::endpoint::EndpointId;
+use crate::upstream::http1::Spelling;
 
 /// Where a request is on its way.
 pub(super) struct Course {
@@ -73,17 +75,14 @@ pub(super) struct Start {
 }
 
 /// What follows the head of an answer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is a download, and a box would cost each of them"
-)]
 pub(super) enum Passed {
-    Download(Download),
+    Download(Box<Download>),
     /// The head is the client's already.
     Tunnel(Box<Passage>),
 }
 
-type Reply = (response::Parts, Passed);
+/// The head, how its names were written, and what follows it.
+type Reply = (response::Parts, Spelling, Passed);
 
 impl Passed {
     /// Keeps a place among all requests until it ends.
@@ -223,29 +222,28 @@ impl Course {
     ) -> Result<Reply, Failure> {
         let held = Rc::clone(&self.held);
         let pool = held.pool(self.pool);
-        let (endpoint, hold) = (connection.endpoint(), connection.hold());
-        // A stream that was not processed does not come back, whatever its method.
-        let may_repeat = connection.is_shared()
-            || order.is_replayable()
-                && (connection.reused() || self.canary.is_some() || self.retries_left > 0);
-        let request = if may_repeat {
-            order.copy(pool, endpoint, hold)
-        } else {
-            order.give(pool, endpoint, hold)
-        };
+        let endpoint = Arc::clone(connection.endpoint());
         let (limit, is_cut_short) = self.head_limit(order, &trial, endpoint.id());
         let injected = self.injected();
         if injected.is_some() {
             trial.rehearse();
         }
-        let sending = async {
-            let answer = connection.send(request).await;
-            if let Some(inject::Fault::Latency(more)) = injected {
-                self.worker.deadlines.after(more).await;
-            }
-            answer
+        let answer = {
+            let request = Sending {
+                order,
+                pool,
+                endpoint: &endpoint,
+                hold: connection.hold(),
+            };
+            let sending = async {
+                let answer = connection.send(&request).await;
+                if let Some(inject::Fault::Latency(more)) = injected {
+                    self.worker.deadlines.after(more).await;
+                }
+                answer
+            };
+            self.head_within(limit, &trial, sending).await
         };
-        let answer = self.head_within(limit, &trial, sending).await;
         let now = clock::now();
         match answer {
             Ok(Ok(_)) if injected == Some(inject::Fault::Reset) => {
@@ -255,11 +253,11 @@ impl Course {
             }
             Ok(Ok(mut answer)) => {
                 if injected == Some(inject::Fault::Error) {
-                    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    answer.head.status = StatusCode::INTERNAL_SERVER_ERROR;
                 }
                 self.answered(order, trial, connection, answer, now)
             }
-            Ok(Err(error)) => Err(self.refused(order, trial, &connection, error)),
+            Ok(Err(unanswered)) => Err(self.refused(order, trial, &connection, unanswered)),
             Err(Elapsed) => {
                 if is_cut_short {
                     trial.acquit();

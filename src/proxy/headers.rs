@@ -2,7 +2,6 @@
 //!
 //! Hop-by-hop headers go; what only serin may say is removed from what came and said anew; the rest is left as it is.
 
-use bytes::{Bytes, BytesMut};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, FORWARDED, HOST, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
@@ -10,6 +9,7 @@ use http::header::{
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
+use super::ids::{self, Dice};
 use super::respond::{Fault, X_SERIN_ERROR};
 use super::seen::Seen;
 use crate::live::Rules;
@@ -21,9 +21,6 @@ pub(super) const X_SERIN_MIRROR: HeaderName = HeaderName::from_static("x-serin-m
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -57,6 +54,9 @@ const ANY_HOP: Seen = Seen::CONNECTION
     .and(Seen::UPGRADE)
     .and(Seen::TE);
 
+/// Headers that serin says of a request, at most.
+const SAID: usize = 6;
+
 /// The peer of a connection as forwarded headers name it, made once per connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -65,13 +65,6 @@ pub(super) struct Peer {
     pub(super) node: String,
     /// What it speaks to us: `http` or `https`.
     pub(super) scheme: &'static str,
-}
-
-/// Random bits for the ids of one request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Dice {
-    pub(super) trace: u128,
-    pub(super) span: u64,
 }
 
 /// Removes what belongs to the client's connection alone. `TE: trailers` stays.
@@ -192,6 +185,7 @@ pub(super) fn strip_claims(headers: &mut HeaderMap, rules: &Rules, trusted: bool
 /// `strip_claims`.
 pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) -> Option<TraceId> {
     let seen = Seen::of(headers);
+    headers.reserve(SAID);
     forwarded_for(headers, seen, peer);
     if !seen.any(Seen::FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
@@ -205,7 +199,7 @@ pub(super) fn forward(headers: &mut HeaderMap, peer: &Peer, dice: Dice) -> Optio
     if seen.any(Seen::FORWARDED) {
         forwarded(headers, peer, host.as_ref());
     }
-    ids(headers, seen, dice)
+    ids::give(headers, seen, dice)
 }
 
 // What a trusted peer said is extended; what any other said is gone by now.
@@ -245,103 +239,6 @@ fn join(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> Option<HeaderVal
     }
     joined.extend_from_slice(last);
     HeaderValue::from_bytes(&joined).ok()
-}
-
-// The request id and the trace id are the same random number, and lie in one allocation.
-fn ids(headers: &mut HeaderMap, seen: Seen, dice: Dice) -> Option<TraceId> {
-    let known = seen
-        .any(Seen::TRACEPARENT)
-        .then(|| known_trace(headers))
-        .flatten();
-    let known_id = seen.any(Seen::REQUEST_ID);
-    if known.is_some() && known_id {
-        return known;
-    }
-    // https://www.w3.org/TR/trace-context/: version 00, trace id, parent id, flags 00 (not sampled).
-    let text = traceparent(dice);
-    if !known_id && let Ok(id) = HeaderValue::from_maybe_shared(text.slice(3..35)) {
-        headers.insert(X_REQUEST_ID, id);
-    }
-    if known.is_none()
-        && let Ok(trace) = HeaderValue::from_maybe_shared(text)
-    {
-        headers.insert(TRACEPARENT, trace);
-        headers.remove(TRACESTATE);
-    }
-    known.or_else(|| TraceId::new(dice.trace.max(1)))
-}
-
-// What the request belongs to already.
-fn known_trace(headers: &HeaderMap) -> Option<TraceId> {
-    let mut said = headers.get_all(TRACEPARENT).iter();
-    let (first, more) = (said.next()?, said.next());
-    let is_valid = more.is_none() && is_traceparent(first);
-    TraceId::parse(first.as_bytes().get(3..35).filter(|_| is_valid)?)
-}
-
-/// What a client says of the trace that its request belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Said {
-    pub(super) trace: u128,
-    pub(super) parent: u64,
-    pub(super) is_sampled: bool,
-}
-
-/// `None` where it says nothing, says it twice, or says what is no trace.
-pub(super) fn said_trace(headers: &HeaderMap) -> Option<Said> {
-    let mut lines = headers.get_all(TRACEPARENT).iter();
-    let (line, None) = (lines.next()?, lines.next()) else {
-        return None;
-    };
-    let text = line.to_str().ok().filter(|_| is_traceparent(line))?;
-    let number = |digits: Option<&str>| u128::from_str_radix(digits?, 16).ok();
-    Some(Said {
-        trace: number(text.get(3..35))?,
-        parent: u64::try_from(number(text.get(36..52))?).ok()?,
-        is_sampled: number(text.get(53..55))? & 1 == 1,
-    })
-}
-
-fn traceparent(dice: Dice) -> Bytes {
-    let mut text = BytesMut::with_capacity(55);
-    text.extend_from_slice(b"00-");
-    // An id of zeros only is not valid.
-    for byte in dice.trace.max(1).to_be_bytes() {
-        text.extend_from_slice(&hex(byte));
-    }
-    text.extend_from_slice(b"-");
-    for byte in dice.span.max(1).to_be_bytes() {
-        text.extend_from_slice(&hex(byte));
-    }
-    text.extend_from_slice(b"-00");
-    text.freeze()
-}
-
-fn hex(byte: u8) -> [u8; 2] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    [
-        DIGITS[usize::from(byte >> 4)],
-        DIGITS[usize::from(byte & 15)],
-    ]
-}
-
-fn is_traceparent(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    let dashes = [2, 35, 52];
-    bytes.len() >= 55
-        && bytes
-            .iter()
-            .take(55)
-            .enumerate()
-            .all(|(at, byte)| match byte {
-                b'-' => dashes.contains(&at),
-                b'0'..=b'9' | b'a'..=b'f' => !dashes.contains(&at),
-                _ => false,
-            })
-        && &bytes[..2] != b"ff"
-        && (bytes.len() == 55 || &bytes[..2] != b"00" && bytes[55] == b'-')
-        && bytes[3..35].iter().any(|&byte| byte != b'0')
-        && bytes[36..52].iter().any(|&byte| byte != b'0')
 }
 
 fn named_by(headers: &HeaderMap, list: &HeaderName) -> Vec<HeaderName> {
@@ -393,21 +290,22 @@ fn same(name: &str, dashed: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use super::super::ids::{TRACEPARENT, X_REQUEST_ID};
     use super::*;
     use crate::config::{AccessLog, Limits, Overload, Parents, ServerTimeouts, Tracing};
     use crate::rollout::weight::Weight;
     use crate::upstream::admission::Admission;
 
-    const DICE: Dice = Dice {
+    pub(in crate::proxy) const DICE: Dice = Dice {
         trace: 0x0123_4567_89ab_cdef_0123_4567_89ab_cdef,
         span: 1,
     };
 
-    fn parse(text: &str) -> HeaderMap {
+    pub(in crate::proxy) fn parse(text: &str) -> HeaderMap {
         let line = |line: &str| {
             let (name, value) = line.split_once(':').expect("name: value");
             let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
@@ -420,7 +318,7 @@ mod tests {
             .collect()
     }
 
-    fn print(headers: &HeaderMap) -> String {
+    pub(in crate::proxy) fn print(headers: &HeaderMap) -> String {
         let mut lines: Vec<_> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII")))
@@ -603,46 +501,5 @@ mod tests {
             "forwarded: for=1, for=192.0.2.1;proto=http;host=\"a\" | host: a | x-forwarded-for: 192.0.2.1 | \
              x-forwarded-host: a | x-forwarded-proto: http",
         );
-    }
-
-    #[test]
-    fn ids_are_kept_or_made() {
-        let made_id = "x-request-id: 0123456789abcdef0123456789abcdef";
-        let made = format!(
-            "traceparent: 00-0123456789abcdef0123456789abcdef-0000000000000001-00 | {made_id}"
-        );
-        let good = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let check = |before: &str, after: &str| {
-            let mut headers = parse(before);
-            let seen = Seen::of(&headers);
-            let trace = ids(&mut headers, seen, DICE).expect("an id").to_string();
-            assert_eq!(print(&headers), after, "{before}");
-            assert!(after.contains(&format!("-{trace}-")), "{trace} of {after}");
-        };
-        check("", &made);
-        check(
-            &format!("{good} | tracestate: a=1"),
-            &format!("{good} | tracestate: a=1 | {made_id}"),
-        );
-        check(
-            &format!("{good} | x-request-id: mine"),
-            &format!("{good} | x-request-id: mine"),
-        );
-        check(
-            "x-request-id: mine",
-            &made.replace(made_id, "x-request-id: mine"),
-        );
-        check(&format!("{good} | {good}"), &made);
-        for bad in [
-            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
-            "x",
-        ] {
-            check(&format!("traceparent: {bad} | tracestate: a=1"), &made);
-        }
     }
 }

@@ -3,7 +3,9 @@
 //! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2 and its frames, a client that does not
 //! read. What the guard refuses never reaches hyper, and an answer that hyper would make by itself never leaves; the
 //! connection's task writes ours instead. Closes nothing: `connection` does, by what is noted here. What HTTP/2 writes is
-//! gathered in a `batch`.
+//! gathered in a `batch`; `written` is the way out.
+
+mod written;
 
 use std::future::poll_fn;
 use std::io;
@@ -39,6 +41,8 @@ pub(super) struct Accepted<S> {
     /// protocol.
     waiting: Option<Waker>,
     has_paused: bool,
+    /// Heads of answers in their own spelling, which are not written yet: what hyper gives first stands for these.
+    spelled: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl<S> Accepted<S> {
             refused: None,
             waiting: None,
             has_paused: false,
+            spelled: Vec::new(),
         }
     }
 
@@ -114,24 +119,13 @@ impl<S> Accepted<S> {
     pub(super) fn resting(mut self, rest: &[u8]) -> Self {
         self.held.splice(..0, rest.iter().copied());
         self.ready += rest.len();
+        self.spelled.shrink_to_fit();
         self
     }
 
     /// Whether a request on this connection asked for another protocol.
     pub(super) fn asked_upgrade(&self) -> bool {
         self.has_paused
-    }
-
-    // What HTTP/2 writes outside of a request are frames of its own.
-    fn note_write(&self, bytes: &[u8]) -> io::Result<()> {
-        match self.protocol {
-            Protocol::Http2(_) | Protocol::Tunnel => Ok(()),
-            Protocol::Unknown | Protocol::Http1 => self.meter.note_write(bytes),
-        }
-    }
-
-    fn note_written<T>(&mut self, polled: &Poll<io::Result<T>>) {
-        self.meter.note_written(polled);
     }
 
     // Gives what was read early.
@@ -154,6 +148,7 @@ impl<S> Accepted<S> {
             self.meter.note_read(fresh);
         }
         let taken = self.guard.take(fresh);
+        self.hand_on_spellings();
         self.refused = taken.refused;
         if taken.refused.is_none() {
             self.held
@@ -162,8 +157,15 @@ impl<S> Accepted<S> {
         buf.set_filled(before + taken.passed);
     }
 
+    fn hand_on_spellings(&mut self) {
+        while let Some(spelling) = self.guard.take_spelling() {
+            self.meter.spellings().put_request(spelling);
+        }
+    }
+
     fn judge_held(&mut self) {
         let taken = self.guard.take(&self.held);
+        self.hand_on_spellings();
         self.ready = taken.passed;
         self.refused = taken.refused;
     }
@@ -318,52 +320,6 @@ impl<S: AsyncRead + Unpin> Accepted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Accepted<S> {
-    // Writes what HTTP/2 has gathered.
-    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Protocol::Http2(http2) = &mut self.protocol else {
-            return Poll::Ready(Ok(()));
-        };
-        let polled = http2.batch.poll_write(cx, &mut self.stream);
-        self.note_written(&polled);
-        polled
-    }
-
-    // Of HTTP/2: gathers these, or says that they have to be written, with all that came before.
-    fn poll_gather(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<Option<usize>>> {
-        let Protocol::Http2(http2) = &mut self.protocol else {
-            return Poll::Ready(Ok(None));
-        };
-        let Some(len) = http2.batch.gather(bufs) else {
-            ready!(self.poll_batch(cx))?;
-            return Poll::Ready(Ok(None));
-        };
-        http2.frames.wrote(len);
-        Poll::Ready(Ok(Some(len)))
-    }
-
-    // Where something is half written, the client would not understand it, and just sees the end.
-    fn say_goodbye(&mut self, cx: &mut Context<'_>, frame: &[u8]) {
-        if let Poll::Ready(Err(error)) = self.poll_batch(cx) {
-            tracing::debug!(%error, "a client was gone before it was told why");
-        }
-        if self.meter.write_blocked().is_none()
-            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream)
-                .poll_write(cx, frame)
-                .map(|written| written.map(|_| ()))
-        {
-            tracing::debug!(%error, "a client was gone before it was told why");
-        }
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            tracing::debug!(%error, "a client was gone before it was told why");
-        }
-    }
-}
-
 // Whether these first bytes are the preface of HTTP/2, or may become it.
 fn is_like_preface(bytes: &[u8]) -> bool {
     !bytes.is_empty() && (PREFACE.starts_with(bytes) || bytes.starts_with(PREFACE))
@@ -414,70 +370,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Accepted<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientSide for Accepted<S> {
     fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.note_write(bufs.first().map_or(&[], |first| first))?;
-        if let Some(gathered) = ready!(self.poll_gather(cx, bufs))? {
-            return Poll::Ready(Ok(gathered));
-        }
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note_written(&polled);
-        if let (Protocol::Http2(http2), Poll::Ready(Ok(len))) = (&mut self.protocol, &polled) {
-            http2.frames.wrote(*len);
-        }
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    // hyper flushes below itself only when all it had is written.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.meter.phase() == Phase::Finishing {
-            // The next head may have begun behind the request that was served.
-            let next = if self.held.is_empty() {
-                Phase::Idle
-            } else {
-                Phase::Head
-            };
-            self.meter.enter(next);
-            if let Some(waker) = self.waiting.take() {
-                waker.wake();
-            }
-        }
-        if let Protocol::Http2(http2) = &mut self.protocol {
-            if http2.batch.waits(cx) {
-                return Poll::Pending;
-            }
-            ready!(self.poll_batch(cx))?;
-        }
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    // What is refused gets our answer first, and what speaks HTTP/2 goes on.
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_changing = matches!(self.protocol, Protocol::Unknown) && self.meter.is_http2();
-        if is_changing || self.meter.refusal().is_some() {
-            return Poll::Ready(Ok(()));
-        }
-        ready!(self.poll_batch(cx))?;
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::body::Upload;
 use super::worker::Worker;
 use crate::clock;
+use crate::upstream::answer::AnswerBody;
 use crate::upstream::connect::Connection;
 
 /// How long a connection may take to be ready again after its answer was read.
@@ -41,7 +41,7 @@ pub(super) fn keep(worker: &Rc<Worker>, mut connection: Connection<Upload>, now:
 /// Reads a short answer that nobody wants to its end, to keep its connection.
 pub(super) fn discard(
     worker: &Rc<Worker>,
-    mut incoming: Incoming,
+    mut incoming: AnswerBody,
     connection: Connection<Upload>,
     now: Instant,
 ) {

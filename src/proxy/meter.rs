@@ -9,6 +9,7 @@ use std::task::Poll;
 
 use super::coarse::{CoarseClock, Since};
 use super::respond::Fault;
+use super::spellings::Spellings;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(super) struct Meter {
     partial: Since,
     /// More control frames than any client needs.
     is_flood: AtomicBool,
+    spellings: Spellings,
 }
 
 // === impl Phase ===
@@ -89,7 +91,13 @@ impl Meter {
             streams: AtomicU32::new(0),
             partial: Since::default(),
             is_flood: AtomicBool::new(false),
+            spellings: Spellings::default(),
         })
+    }
+
+    /// How the names of heads of HTTP/1 are written.
+    pub(super) const fn spellings(&self) -> &Spellings {
+        &self.spellings
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -2,7 +2,7 @@
 //!
 //! `listen` binds, `worker` accepts, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
 //! a client's connection, `http2` and `frames` one of HTTP/2; `registry` ends those whose time is up by what `meter`
-//! noted, on the clock of `coarse`. `service` is the table of contents of one request: `translate`, `check`, `learner`,
+//! noted, on the clock of `coarse`; `spellings` are the names of heads as they were written. `service` is the table of contents of one request: `translate`, `check`, `learner`,
 //! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
 //! `download` and `answer` down, `kept` for the connection, `grpc` where it is a call, `outcome` for the records, `visit` for the
 //! access log and, with `trace`, for spans, and `respond` where an error becomes a status. `deadline` is what all of them wait by. Where a request asks
@@ -12,6 +12,8 @@
 
 mod answer;
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 mod body;
 mod check;
 mod choose;
@@ -27,6 +29,7 @@ mod grpc;
 mod guard;
 mod headers;
 mod http2;
+mod ids;
 mod introduction;
 mod io;
 mod kept;
@@ -44,6 +47,7 @@ mod registry;
 mod respond;
 mod seen;
 mod service;
+mod spellings;
 mod stay;
 mod trace;
 mod translate;
@@ -60,6 +64,7 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
+use crate::cgroup;
 use crate::config::Server;
 use crate::live::Live;
 use crate::shutdown::{Shutdown, Stage};
@@ -73,6 +78,13 @@ use worker::WorkerParts;
 
 /// Connections where the system names no limit of files.
 const UNLIMITED_FILES: u64 = 1_000_000;
+
+/// What serin holds before anybody comes, with room for what a rollout counts.
+const MEMORY_AT_REST: u64 = 32 << 20;
+/// What a client in the middle of a request is reckoned to hold, with its share of the connections to endpoints: what was
+/// measured is in docs/PERFORMANCE.md and deploy/container/README.md; the rest is for bodies on their way.
+const MEMORY_OF_A_CONNECTION: u64 = 64 << 10;
+const FEWEST_CONNECTIONS: u64 = 64;
 
 /// What the data path needs.
 #[derive(Debug)]
@@ -162,17 +174,22 @@ pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers
     })
 }
 
-/// How many client connections may be open: as the file says, or four fifths of the files where it says 0; the rest is
-/// for upstream connections, the store and the admin port. Raises the file limit to what the system allows, and
-/// makes the table of files as large.
+/// How many client connections may be open: as the file says; where it says 0, four fifths of the files (the rest is for
+/// upstream connections, the store and the admin port), and no more than fit into the memory that a cgroup allows. Raises
+/// the file limit to what the system allows, and makes the table of files as large.
 pub fn max_connections(server: &Server) -> usize {
     let files = raise_file_limit().unwrap_or(UNLIMITED_FILES);
     make_table_of_files(files);
     if server.max_connections != 0 {
-        server.max_connections
-    } else {
-        usize::try_from(files / 5 * 4).unwrap_or(usize::MAX)
+        return server.max_connections;
     }
+    let by_memory = cgroup::memory_limit().map_or(u64::MAX, fitting);
+    usize::try_from((files / 5 * 4).min(by_memory)).unwrap_or(usize::MAX)
+}
+
+/// The connections that fit into so many bytes, and a few in any case: a limit so low ends the process by itself.
+fn fitting(bytes: u64) -> u64 {
+    (bytes.saturating_sub(MEMORY_AT_REST) / MEMORY_OF_A_CONNECTION).max(FEWEST_CONNECTIONS)
 }
 
 fn spawn(

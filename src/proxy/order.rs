@@ -1,18 +1,18 @@
 //! What is sent upstream, in a form that can be sent again.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
 
 use http::header::{EXPECT, HOST};
-use http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use super::body::{Source, Upload};
 use super::learner::Asker;
 use super::mirror::Shadow;
 use super::outgoing::to_http2;
 use super::upgrade::Asked;
-use crate::upstream::connect::Hold;
+use crate::upstream::connect::{Hold, Outgoing};
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http1::{RequestHead, Spelling};
 use crate::upstream::pool::Pool;
 
 /// One request as it goes upstream, but for what a pool adds.
@@ -21,7 +21,8 @@ pub(super) struct Order {
     /// In origin form.
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    pub(super) extensions: Extensions,
+    /// How the client wrote the names of its headers.
+    pub(super) spelling: Spelling,
     pub(super) source: Option<Rc<Source>>,
     /// Another protocol than HTTP, which the headers ask for.
     pub(super) asked: Option<Asked>,
@@ -34,6 +35,16 @@ pub(super) struct Order {
     /// What is to become a copy for canary.
     pub(super) shadow: Option<Box<Shadow>>,
 }
+
+/// An order as one endpoint of a pool gets it; what it is made of stays with the order.
+pub(super) struct Sending<'a> {
+    pub(super) order: &'a Order,
+    pub(super) pool: &'a Pool,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) hold: Hold,
+}
+
+// === impl Order ===
 
 impl Order {
     /// Whether it may be sent again after it was sent.
@@ -53,67 +64,50 @@ impl Order {
             address: &self.address,
         }
     }
+}
 
-    /// The request for one attempt; what it is made of stays here.
-    pub(super) fn copy(&self, pool: &Pool, endpoint: &Endpoint, hold: Hold) -> Request<Upload> {
-        let mut request = Request::new(self.upload(hold));
-        *request.headers_mut() = self.headers.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.extensions_mut() = self.extensions.clone();
-        self.finish(request, pool, endpoint)
-    }
+// === impl Sending ===
 
-    /// The request for an attempt that is the last one, unless it comes back unsent.
-    pub(super) fn give(&mut self, pool: &Pool, endpoint: &Endpoint, hold: Hold) -> Request<Upload> {
-        let mut request = Request::new(self.upload(hold));
-        *request.headers_mut() = std::mem::take(&mut self.headers);
-        *request.uri_mut() = self.uri.clone();
-        *request.extensions_mut() = std::mem::take(&mut self.extensions);
-        self.finish(request, pool, endpoint)
-    }
-
-    /// Takes a request back that was not sent.
-    pub(super) fn take_back(&mut self, request: Request<Upload>, pool: &Pool) {
-        let (mut parts, _) = request.into_parts();
-        for (name, _) in &pool.request_headers {
-            parts.headers.remove(name);
-        }
-        self.headers = parts.headers;
-        self.extensions = parts.extensions;
-    }
-
-    fn upload(&self, hold: Hold) -> Upload {
-        match &self.source {
-            Some(source) => source.upload(hold),
-            None => Upload::none(),
+impl Outgoing<Upload> for Sending<'_> {
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.order.method,
+            target: &self.order.uri,
+            headers: &self.order.headers,
+            set: &self.pool.request_headers,
+            host: self.endpoint.address(),
+            spelling: &self.order.spelling,
         }
     }
 
-    fn finish(
-        &self,
-        mut request: Request<Upload>,
-        pool: &Pool,
-        endpoint: &Endpoint,
-    ) -> Request<Upload> {
-        *request.method_mut() = self.method.clone();
-        addressed(&mut request, pool, endpoint);
+    fn body(&self) -> Upload {
+        let Some(source) = &self.order.source else {
+            return Upload::none();
+        };
         // Interim answers of HTTP/2 do not reach us, so that nothing is held back for one.
-        if !pool.transport.is_http2()
-            && request.headers().contains_key(EXPECT)
-            && let Some(source) = &self.source
-        {
-            let go = source.hold_back();
-            hyper::ext::on_informational(&mut request, move |head| {
-                if head.status() == StatusCode::CONTINUE {
-                    go.store(true, Ordering::Relaxed);
-                }
-            });
+        if self.order.headers.contains_key(EXPECT) && !self.pool.transport.is_http2() {
+            source.hold_back();
         }
+        source.upload(self.hold.clone())
+    }
+
+    fn proceed(&self) {
+        if let Some(source) = &self.order.source {
+            source.proceed();
+        }
+    }
+
+    fn request(&self) -> Request<Upload> {
+        let mut request = Request::new(self.body());
+        *request.method_mut() = self.order.method.clone();
+        *request.headers_mut() = self.order.headers.clone();
+        *request.uri_mut() = self.order.uri.clone();
+        addressed(&mut request, self.pool, self.endpoint);
         request
     }
 }
 
-/// Says what an endpoint of this pool is to hear beside what was asked, in the protocol it speaks.
+/// Says what an endpoint of a pool that speaks HTTP/2 is to hear beside what was asked.
 pub(super) fn addressed<B>(request: &mut Request<B>, pool: &Pool, endpoint: &Endpoint) {
     *request.version_mut() = Version::HTTP_11;
     let headers = request.headers_mut();
@@ -126,7 +120,5 @@ pub(super) fn addressed<B>(request: &mut Request<B>, pool: &Pool, endpoint: &End
         // Only HTTP/1.0 may come without one.
         headers.insert(HOST, host);
     }
-    if pool.transport.is_http2() {
-        to_http2(request, pool.transport.scheme(), endpoint.address());
-    }
+    to_http2(request, pool.transport.scheme(), endpoint.address());
 }

@@ -4,14 +4,11 @@
 //! latency is the time to the 101. A client whose connection breaks is not counted, as everywhere behind a head.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::outcome::Trial;
@@ -22,14 +19,14 @@ use crate::clock;
 use crate::rollout::slot::Class;
 use crate::telemetry::TunnelEvent;
 use crate::upstream::admission::Place;
-use crate::upstream::connect::Link;
+use crate::upstream::connect::{Link, Switched};
 
 /// A tunnel that upstream agreed to.
 pub(super) struct Passage {
     worker: Rc<Worker>,
     trial: Trial,
     link: Arc<Link>,
-    endpoint: OnUpgrade,
+    endpoint: Option<Switched>,
     seat: Seat,
     class: Class,
     latency: Duration,
@@ -46,7 +43,7 @@ pub(super) struct Passage {
 pub(super) struct Agreed {
     pub(super) trial: Trial,
     pub(super) link: Arc<Link>,
-    pub(super) endpoint: OnUpgrade,
+    pub(super) endpoint: Switched,
     pub(super) canary: Option<OnCanary>,
     pub(super) class: Class,
     pub(super) latency: Duration,
@@ -84,7 +81,7 @@ impl Passage {
             worker: Rc::clone(worker),
             trial: agreed.trial,
             link: agreed.link,
-            endpoint: agreed.endpoint,
+            endpoint: Some(agreed.endpoint),
             seat: Seat::take(worker, agreed.canary),
             class: agreed.class,
             latency: agreed.latency,
@@ -103,21 +100,10 @@ impl Passage {
     /// Carries bytes until the tunnel ends. Both sides are told of an orderly end; where one broke, the endpoint is reset
     /// here, and the client by the caller.
     pub(super) async fn run<C: ClientSide>(mut self, client: &mut C) -> End {
-        let endpoint = poll_fn(|cx| {
-            if let Poll::Ready(over) = self.seat.poll_over(cx) {
-                return Poll::Ready(Err(End::Over(over)));
-            }
-            let opened = Pin::new(&mut self.endpoint).poll(cx);
-            opened.map_err(|_| End::EndpointLost)
-        });
-        let endpoint = match endpoint.await {
-            Ok(endpoint) => endpoint,
-            Err(end) => {
-                self.conclude(end);
-                return end;
-            }
+        let Some(endpoint) = self.endpoint.take() else {
+            return End::EndpointLost;
         };
-        let mut tunnel = Tunnel::new(client, TokioIo::new(endpoint));
+        let mut tunnel = Tunnel::new(client, endpoint);
         let mut tether = Tether(Some(Arc::clone(&self.link)));
         let end = poll_fn(|cx| self.poll(cx, &mut tunnel)).await;
         if !end.is_client_lost() {
@@ -130,7 +116,7 @@ impl Passage {
     fn poll<C: ClientSide>(
         &mut self,
         cx: &mut Context<'_>,
-        tunnel: &mut Tunnel<&mut C, TokioIo<Upgraded>>,
+        tunnel: &mut Tunnel<&mut C, Switched>,
     ) -> Poll<End> {
         if tunnel.client.poll_gone(cx).is_ready() {
             return Poll::Ready(End::ClientLost);
@@ -154,7 +140,7 @@ impl Passage {
         })
     }
 
-    fn note<C: ClientSide>(&mut self, tunnel: &Tunnel<&mut C, TokioIo<Upgraded>>) {
+    fn note<C: ClientSide>(&mut self, tunnel: &Tunnel<&mut C, Switched>) {
         self.seat.set_unread(tunnel.is_unread());
         let moved = tunnel.moved();
         if moved == self.recorded {

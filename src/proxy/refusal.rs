@@ -1,11 +1,14 @@
-//! Why an endpoint gave no answer, as far as hyper tells: pure.
+//! Why an endpoint gave no answer, as far as that can be told: pure.
 //!
 //! What matters is whether the request may have been worked on. HTTP/2 says it: a stream that was refused, or that lies
 //! above the last one of a GOAWAY, was not (RFC 9113, 8.7).
 
 use std::error::Error;
 
-/// What an error of hyper's means for the request.
+use crate::upstream::answer::AnswerError;
+use crate::upstream::http1;
+
+/// What an error means for the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The connection ends, and this stream was not looked at.
@@ -21,8 +24,12 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) fn of(error: &hyper::Error) -> Self {
-        if error.is_parse() {
+    pub(super) fn of(error: &AnswerError) -> Self {
+        let is_malformed = match error {
+            AnswerError::Http1(error) => matches!(error, http1::Error::Malformed(_)),
+            AnswerError::Http2(error) => error.is_parse(),
+        };
+        if is_malformed {
             return Self::Malformed;
         }
         match source::<h2::Error>(error) {
@@ -46,7 +53,7 @@ impl Refusal {
     }
 }
 
-fn is_not_trusted(error: &hyper::Error) -> bool {
+fn is_not_trusted(error: &AnswerError) -> bool {
     use rustls::AlertDescription as Alert;
     let inner = source::<std::io::Error>(error).and_then(|error| error.get_ref());
     let Some(rustls::Error::AlertReceived(alert)) = inner.and_then(|inner| inner.downcast_ref())

@@ -21,8 +21,9 @@ use super::check;
 use super::choose::{self, Choice};
 use super::forward::{Passed, Start, forward};
 use super::grpc;
-use super::headers::{self, Dice, Peer, X_SERIN_POOL};
+use super::headers::{self, Peer, X_SERIN_POOL};
 use super::http2::{self, Lane};
+use super::ids::Dice;
 use super::learner::{Asker, client_address};
 use super::meter::Meter;
 use super::mirror::Shadow;
@@ -43,6 +44,7 @@ use crate::proxy_protocol::Introduction;
 use crate::rollout::evidence::Assigned;
 use crate::rollout::name::Arm;
 use crate::upstream::admission::Overloaded;
+use crate::upstream::http1::Spelling;
 use crate::upstream::pool::Pool;
 
 /// One client's connection, as its requests see it.
@@ -81,11 +83,18 @@ pub(super) async fn handle(
     let has_body = !request.body().is_end_stream();
     let is_head = request.method() == Method::HEAD;
     let mut visit = Visit::begin(&client.worker, client.ip, &request);
+    let asked = if is_http2 {
+        Spelling::default()
+    } else {
+        client.meter.spellings().take_request()
+    };
     // What a tunnel of HTTP/2 goes on with; of HTTP/1 it is the connection itself.
     let is_connect = is_http2 && request.method() == Method::CONNECT;
     let upgrade = is_connect.then(|| hyper::upgrade::on(&mut request));
-    let mut response = match serve(&client, request, visit.as_deref_mut()).await {
-        Ok((response, reply)) => {
+    let mut answered = Spelling::default();
+    let mut response = match serve(&client, request, asked, visit.as_deref_mut()).await {
+        Ok((response, spelling, reply)) => {
+            answered = spelling;
             client
                 .worker
                 .recorder
@@ -107,7 +116,10 @@ pub(super) async fn handle(
                     }
                     match upgrade {
                         Some(upgrade) => http2::tunnel(passage, turn, upgrade),
-                        None => *client.switched.borrow_mut() = Some((passage, turn)),
+                        None => {
+                            client.meter.spellings().put_answer(answered);
+                            *client.switched.borrow_mut() = Some((passage, turn));
+                        }
                     }
                     return Ok(response.map(|()| Answer::switched()));
                 }
@@ -134,7 +146,10 @@ pub(super) async fn handle(
     if is_http2 {
         // HTTP/2 says it by frames.
         response.headers_mut().remove(CONNECTION);
-    } else if client.worker.is_draining() {
+        return Ok(response);
+    }
+    client.meter.spellings().put_answer(answered);
+    if client.worker.is_draining() {
         response
             .headers_mut()
             .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -145,8 +160,9 @@ pub(super) async fn handle(
 async fn serve(
     client: &Client,
     request: Request<Incoming>,
+    spelling: Spelling,
     mut visit: Option<&mut Visit>,
-) -> Result<(Response<()>, Passed), Fault> {
+) -> Result<(Response<()>, Spelling, Passed), Fault> {
     let began = clock::now();
     let held = client.worker.table();
     let (mut parts, body) = request.into_parts();
@@ -214,7 +230,7 @@ async fn serve(
         uri: origin_form(parts.uri),
         method: parts.method,
         headers: parts.headers,
-        extensions: parts.extensions,
+        spelling,
         source,
         asked,
         is_idempotent,
@@ -248,13 +264,13 @@ async fn serve(
         began,
         now: if has_waited { clock::now() } else { began },
     };
-    let (mut head, mut passed) = forward(start, order).await?;
+    let (mut head, spelling, mut passed) = forward(start, order).await?;
     passed.hold(place);
     if matches!(passed, Passed::Download(_)) {
         headers::strip_answer_hops(&mut head.headers);
     }
     head.version = Version::HTTP_11;
-    Ok((Response::from_parts(head, ()), passed))
+    Ok((Response::from_parts(head, ()), spelling, passed))
 }
 
 // === impl Client ===
@@ -456,7 +472,7 @@ fn origin_form(uri: Uri) -> Uri {
     path.map_or_else(Uri::default, Uri::from)
 }
 
-fn dice() -> Dice {
+pub(super) fn dice() -> Dice {
     Dice {
         trace: rand::random(),
         span: rand::random(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::headers::{Said, TRACEPARENT, TRACESTATE, said_trace};
+use super::ids::{Said, TRACEPARENT, TRACESTATE, said_trace};
 use super::next::Failure;
 use super::visit::is_drawn;
 use crate::clock;

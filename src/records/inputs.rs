@@ -5,7 +5,7 @@
 //! no decision reads them. Never writes a file.
 
 mod action;
-mod block;
+pub(super) mod block;
 mod heard;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,8 @@ use super::counted::CellLine;
 use super::hexadecimal::{self, hex};
 use super::state;
 use crate::rollout::gate::{
-    Action, Command, Effect, EventId, Gate, HookEnd, Input, Observed, PoolHealth, Snapshot,
+    Action, Command, Effect, EventId, FleetWord, Gate, Heard, HookEnd, Input, Observed, PoolHealth,
+    Snapshot,
 };
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Now, Timestamp, WallTime};
@@ -116,6 +117,10 @@ enum Said {
     StoreFailed {
         why: String,
     },
+    Fleet {
+        trouble: Option<String>,
+        notes: Vec<String>,
+    },
     Command {
         by: String,
         reason: String,
@@ -126,7 +131,7 @@ enum Said {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct SlotLine {
+pub(super) struct SlotLine {
     start_ms: u64,
     width_us: u64,
     cells: Vec<CellLine>,
@@ -211,6 +216,48 @@ impl Recorder {
     }
 }
 
+/// A command as a line, for another process to carry out.
+pub fn command_text(command: &Command) -> String {
+    let said = Said::from(&Input::Command(command.clone()));
+    serde_json::to_string(&said).expect("numbers, texts and lists of them are JSON")
+}
+
+/// And back.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_command(text: &str) -> Result<Command, InputError> {
+    match serde_json::from_str(text).map_err(fault)? {
+        Said::Command {
+            by,
+            reason,
+            force,
+            action,
+        } => Ok(Command {
+            by,
+            reason,
+            force,
+            action: action.meant()?,
+        }),
+        _ => Err(fault("another input than a command")),
+    }
+}
+
+/// What was heard as a line, for another process to hear.
+pub(super) fn heard_text(heard: &Heard) -> String {
+    let (signals, outcomes) = heard::lines(heard);
+    let said = Said::Heard { signals, outcomes };
+    serde_json::to_string(&said).expect("numbers, texts and lists of them are JSON")
+}
+
+/// And back.
+pub(super) fn read_heard(text: &str) -> Result<Heard, InputError> {
+    match serde_json::from_str(text).map_err(fault)? {
+        Said::Heard { signals, outcomes } => heard::heard(signals, outcomes),
+        _ => Err(fault("another input than what was heard")),
+    }
+}
+
 /// The name of the inputs' file beside a deployment log's.
 pub fn beside(log: &str) -> String {
     format!("{}.inputs.gz", log.strip_suffix(".json").unwrap_or(log))
@@ -274,6 +321,7 @@ pub fn read(text: &str) -> Result<Entry, InputError> {
         }))),
         Said::Stored { id } => given(Input::Stored(EventId(id))),
         Said::StoreFailed { why } => given(Input::StoreFailed(why)),
+        Said::Fleet { trouble, notes } => given(Input::Fleet(FleetWord { trouble, notes })),
         Said::Command {
             by,
             reason,
@@ -327,6 +375,10 @@ impl From<&Input> for Said {
             },
             Input::Stored(id) => Self::Stored { id: id.0 },
             Input::StoreFailed(why) => Self::StoreFailed { why: why.clone() },
+            Input::Fleet(word) => Self::Fleet {
+                trouble: word.trouble.clone(),
+                notes: word.notes.clone(),
+            },
             Input::Command(command) => Self::Command {
                 by: command.by.clone(),
                 reason: command.reason.clone(),
@@ -353,12 +405,12 @@ fn given(input: Input) -> What {
     What::Given(Box::new(input))
 }
 
-fn snapshot(json: &str, counts: &str) -> Result<Box<Snapshot>, InputError> {
+pub(super) fn snapshot(json: &str, counts: &str) -> Result<Box<Snapshot>, InputError> {
     let snapshot = state::decode(json, &bytes(counts)?).map_err(fault)?;
     Ok(Box::new(snapshot))
 }
 
-fn slots(lines: Vec<SlotLine>) -> Result<Vec<Slot>, InputError> {
+pub(super) fn slots(lines: Vec<SlotLine>) -> Result<Vec<Slot>, InputError> {
     let slot = |line: SlotLine| {
         let start = Timestamp::from_millis(line.start_ms);
         let mut slot = Slot::empty(start, std::time::Duration::from_micros(line.width_us));

@@ -12,6 +12,7 @@ pub mod confidence;
 pub mod evaluation;
 pub mod event;
 pub mod evidence;
+pub mod fleet;
 pub mod handed;
 pub mod hook;
 pub mod inputs;

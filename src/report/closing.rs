@@ -50,6 +50,7 @@ pub fn closed(event: &EventRecord) -> Option<Closed<'_>> {
         | Detail::RehearsalBegan { .. }
         | Detail::RehearsalEnded(_)
         | Detail::Restarted { .. }
+        | Detail::FleetNoted { .. }
         | Detail::ClockJumped { .. }
         | Detail::Scheduled { .. }
         | Detail::Approved { .. }

@@ -187,6 +187,7 @@ const fn is_decision(detail: &Detail) -> bool {
         | Detail::IncidentClosed { .. }
         | Detail::AlarmNoted { .. }
         | Detail::RehearsalEnded(_)
+        | Detail::FleetNoted { .. }
         | Detail::ClockJumped { .. }
         | Detail::Scheduled { .. }
         | Detail::Approved { .. }

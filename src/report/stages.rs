@@ -194,6 +194,7 @@ impl StageFindings {
             | Detail::AlarmNoted { .. }
             | Detail::CanaryReplaced { .. }
             | Detail::Restarted { .. }
+            | Detail::FleetNoted { .. }
             | Detail::ClockJumped { .. }
             | Detail::Scheduled { .. }
             | Detail::Approved { .. }

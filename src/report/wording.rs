@@ -139,7 +139,11 @@ pub fn sentence(event: &EventRecord) -> String {
             windows_kept,
         } => {
             let windows = if *windows_kept { "kept" } else { "begun anew" };
-            format!("serin came back after {}; windows {windows}", span(*gap_ms))
+            let gap = span(*gap_ms);
+            match event.reason.as_str() {
+                "" => format!("serin came back after {gap}; windows {windows}"),
+                reason => format!("{reason}, after {gap}; windows {windows}"),
+            }
         }
         Detail::HookStarted { hook, again } => {
             let again = if *again { " again" } else { "" };
@@ -152,6 +156,7 @@ pub fn sentence(event: &EventRecord) -> String {
             format_duration(ending.took()),
             ending.why
         ),
+        Detail::FleetNoted { what } => what.clone(),
         Detail::ClockJumped { by_ms } => format!("the wall clock jumped by {by_ms} ms"),
         Detail::Scheduled { stages, start_at } => {
             format!(
@@ -240,7 +245,11 @@ fn rolled_back(event: &EventRecord, back: &RolledBack) -> String {
         weight_text(back.from_weight_ppm),
         weight_text(event.weight_ppm),
     );
-    let why = rollback_reason(back);
+    // Most members had gone back alone: nobody was asked.
+    let why = match event.by.as_str() {
+        "fleet" => event.reason.clone(),
+        _ => rollback_reason(back),
+    };
     if event.weight_ppm == 0 {
         format!("rolled back from {from}: {why}")
     } else {

@@ -82,6 +82,14 @@ impl Latencies {
         self.len == 0
     }
 
+    /// With room for requests in so many buckets.
+    pub fn with_room(buckets: usize) -> Self {
+        Self {
+            row: Vec::with_capacity(buckets),
+            len: 0,
+        }
+    }
+
     /// Takes in requests of this latency in microseconds.
     pub fn record(&mut self, latency_us: u64, requests: u64) {
         self.add(Bucket::of(latency_us), requests);
@@ -131,14 +139,16 @@ impl Latencies {
         }
         let mut from = 0;
         for &(bucket, requests) in &other.row {
-            let ahead = self.row[from..]
-                .iter()
-                .take_while(|(mine, _)| *mine < bucket);
-            from += ahead.count();
-            let is_there = self.row.get(from).is_some_and(|(mine, _)| *mine == bucket);
-            let place = if is_there { Ok(from) } else { Err(from) };
-            self.add_at(place, bucket, requests);
+            while self.row.get(from).is_some_and(|(mine, _)| *mine < bucket) {
+                from += 1;
+            }
+            match self.row.get_mut(from).filter(|(mine, _)| *mine == bucket) {
+                Some((_, sum)) => *sum = sum.saturating_add(requests),
+                None => self.row.insert(from, (bucket, requests)),
+            }
+            from += 1;
         }
+        self.len = self.len.saturating_add(other.len);
     }
 
     /// Takes out what was added before.

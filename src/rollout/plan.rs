@@ -13,6 +13,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use super::condition::Condition;
+use super::evidence::Limit;
 use super::name::{PoolName, RoleName, RolloutName, SignalName, StageName};
 use super::schedule::Schedule;
 use super::signal::{
@@ -142,6 +143,16 @@ pub struct Plan {
     parts: PlanParts,
     /// The stabilization as a stage after the last, so that it is watched and judged as one.
     settling: Option<Stage>,
+    known: Known,
+}
+
+/// What follows from a plan and is asked for at every tick.
+#[derive(Clone, Debug, PartialEq)]
+struct Known {
+    longest_window: Duration,
+    reads_segments: bool,
+    /// Of each stage, the limits that evidence watches.
+    limits: Vec<Vec<Limit>>,
 }
 
 /// One fault: where (`stages[1].weight`, as the keys of the rollout's table) and what.
@@ -159,7 +170,12 @@ impl Plan {
         let faults = check::faults(&parts);
         if faults.is_empty() {
             let settling = stabilization::as_stage(&parts);
-            Ok(Self { parts, settling })
+            let known = Known::of(&parts, settling.as_ref());
+            Ok(Self {
+                parts,
+                settling,
+                known,
+            })
         } else {
             Err(faults)
         }
@@ -242,20 +258,35 @@ impl Plan {
     }
 
     /// Whether any condition needs segments told apart in its window.
-    pub fn reads_segments(&self) -> bool {
-        let mut conditions = self.all_stages().flat_map(Stage::conditions);
-        conditions.any(Condition::reads_segments)
+    pub const fn reads_segments(&self) -> bool {
+        self.known.reads_segments
     }
 
     /// The longest window that any condition reads, at least `DEFAULT_OVER`.
-    pub fn longest_window(&self) -> Duration {
-        let stages = self.all_stages().flat_map(Stage::conditions);
-        stages
-            .chain(&self.parts.gate.tripwire)
-            // Readings are kept by themselves, so that their windows make none of the slots' longer.
-            .filter(|condition| condition.metric.signal().is_none())
-            .filter_map(|condition| condition.over)
-            .fold(DEFAULT_OVER, Duration::max)
+    pub const fn longest_window(&self) -> Duration {
+        self.known.longest_window
+    }
+
+    /// The limits of a stage's triggers that evidence watches, each once; none of the stabilization.
+    pub fn limits(&self, index: usize) -> &[Limit] {
+        self.known.limits.get(index).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Known {
+    fn of(parts: &PlanParts, settling: Option<&Stage>) -> Self {
+        let stages = parts.stages.iter().chain(settling);
+        let conditions = stages.flat_map(Stage::conditions);
+        let windows = conditions.clone().chain(&parts.gate.tripwire);
+        Self {
+            longest_window: windows
+                // Readings are kept by themselves, so that their windows make none of the slots' longer.
+                .filter(|condition| condition.metric.signal().is_none())
+                .filter_map(|condition| condition.over)
+                .fold(DEFAULT_OVER, Duration::max),
+            reads_segments: conditions.clone().any(Condition::reads_segments),
+            limits: parts.stages.iter().map(Limit::of_stage).collect(),
+        }
     }
 }
 
@@ -299,7 +330,7 @@ impl PlanParts {
 
 impl Stage {
     /// Criteria, hold conditions and triggers, in this order.
-    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> + Clone {
         self.advance.iter().chain(&self.hold).chain(&self.rollback)
     }
 

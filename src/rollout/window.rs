@@ -25,6 +25,8 @@ const FINE: Duration = Duration::from_secs(5);
 /// Slots younger than this stay whole seconds; beyond, ten seconds make one.
 const SECONDS: Duration = Duration::from_secs(120);
 const COARSE_MS: u64 = 10_000;
+/// Latency limits whose counts are summed as they come; those of a plan with more are summed when they are asked for.
+const SUMMED_LIMITS: usize = 4;
 
 /// Something that was measured on both arms over one span.
 pub trait Measured {
@@ -55,12 +57,17 @@ pub trait Measured {
 /// The recent slots of both arms, without epochs; by segment only where parts tell them apart.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
-    fine: VecDeque<Kept>,
-    seconds: VecDeque<Kept>,
-    coarse: VecDeque<Kept>,
+    fine: Row,
+    seconds: Row,
+    coarse: Row,
     /// Of all that was ever taken in.
     sums: Sums,
+    /// Latency limits in microseconds, the first few that parts counted: those that `Sums::above` is of.
+    limits: [Option<u64>; SUMMED_LIMITS],
 }
+
+// In boxes: parts are large, and move from row to row.
+type Row = VecDeque<Box<Kept>>;
 
 /// A part, and the sums of all that was taken in before it: a span's sums are the difference of two.
 #[derive(Clone, Debug)]
@@ -76,6 +83,8 @@ struct Sums {
     /// Counted requests of segments that are left out of everything else.
     apart: [u64; 2],
     observed: Duration,
+    /// Latencies above each of the window's limits.
+    above: [[u64; SUMMED_LIMITS]; 2],
 }
 
 // === impl Window ===
@@ -84,9 +93,12 @@ impl Window {
     /// Takes in one part, and folds and forgets what has grown old at `now`. Parts come in order of
     /// time. What begins before `barrier` is never folded together with what begins later.
     pub fn push(&mut self, part: Part, now: Timestamp, keep: Duration, barrier: Option<Timestamp>) {
+        if self.learn_limits(&part) {
+            self.sum_again();
+        }
         let before = self.sums;
-        self.sums.add(&part);
-        self.fine.push_back(Kept { part, before });
+        self.sums.add(&part, &self.limits);
+        self.fine.push_back(Box::new(Kept { part, before }));
         fold(
             &mut self.fine,
             &mut self.seconds,
@@ -115,14 +127,43 @@ impl Window {
 
     /// Takes a segment out of both arms, as if it had never been in them; it stays among the segments.
     pub fn leave_out(&mut self, segment: &str) {
+        for row in [&mut self.coarse, &mut self.seconds, &mut self.fine] {
+            row.iter_mut().for_each(|kept| kept.part.leave_out(segment));
+        }
+        self.sum_again();
+    }
+
+    fn sum_again(&mut self) {
         self.sums = Sums::default();
         for row in [&mut self.coarse, &mut self.seconds, &mut self.fine] {
             for kept in row {
-                kept.part.leave_out(segment);
                 kept.before = self.sums;
-                self.sums.add(&kept.part);
+                self.sums.add(&kept.part, &self.limits);
             }
         }
+    }
+
+    // Answers whether there was one that it did not know and has room for.
+    fn learn_limits(&mut self, part: &Part) -> bool {
+        if self.limits.iter().all(Option::is_some) {
+            return false;
+        }
+        let mut is_new = false;
+        for &limit in part.arms().iter().flat_map(|cell| cell.over_limit.keys()) {
+            if !self.limits.contains(&Some(limit))
+                && let Some(free) = self.limits.iter_mut().find(|known| known.is_none())
+            {
+                *free = Some(limit);
+                is_new = true;
+            }
+        }
+        is_new
+    }
+
+    fn place_of_limit(&self, limit_us: u64) -> Option<usize> {
+        self.limits
+            .iter()
+            .position(|&known| known == Some(limit_us))
     }
 
     /// Everything that overlaps `(now - over, now]` and did not begin before `since`.
@@ -149,17 +190,29 @@ impl Window {
 
     fn kept_of(&self, after: Timestamp, since: Timestamp) -> impl Iterator<Item = &Kept> {
         let is_out = move |kept: &Kept| kept.part.end() <= after || kept.part.start() < since;
+        // Mostly a row is out or in as a whole.
+        let from = move |row: &Row| match (row.front(), row.back()) {
+            (_, Some(last)) if is_out(last) => row.len(),
+            (Some(first), _) if !is_out(first) => 0,
+            _ => row.partition_point(|kept| is_out(kept)),
+        };
         let rows = [&self.coarse, &self.seconds, &self.fine].into_iter();
-        rows.flat_map(move |row| row.range(row.partition_point(is_out)..))
+        rows.flat_map(move |row| row.range(from(row)..))
+            .map(|kept| &**kept)
     }
 }
 
 // === impl Sums ===
 
 impl Sums {
-    fn add(&mut self, part: &Part) {
+    fn add(&mut self, part: &Part, limits: &[Option<u64>; SUMMED_LIMITS]) {
         for (sum, cell) in self.counts.iter_mut().zip(part.arms()) {
             sum.add(Counts::of(cell));
+        }
+        for (sums, cell) in self.above.iter_mut().zip(part.arms()) {
+            for (sum, limit) in sums.iter_mut().zip(limits) {
+                *sum += limit.map_or(0, |limit| cell.above(limit));
+            }
         }
         add_each(&mut self.apart, part.apart());
         self.observed += part.observed();
@@ -173,6 +226,11 @@ impl Sums {
             *sum = sum.saturating_sub(less);
         }
         self.observed = self.observed.saturating_sub(before.observed);
+        for (sums, less) in self.above.iter_mut().zip(before.above) {
+            for (sum, less) in sums.iter_mut().zip(less) {
+                *sum = sum.saturating_sub(less);
+            }
+        }
         self
     }
 }
@@ -185,8 +243,8 @@ fn add_each(sums: &mut [u64; 2], more: [u64; 2]) {
 
 // Moves the parts that ended by `oldest` into the coarser row, joining those of one bucket.
 fn fold(
-    from: &mut VecDeque<Kept>,
-    into: &mut VecDeque<Kept>,
+    from: &mut Row,
+    into: &mut Row,
     oldest: Timestamp,
     bucket_ms: u64,
     barrier: Option<Timestamp>,

@@ -15,6 +15,7 @@ pub(super) struct Population {
     salt: u64,
     slow_share: f64,
     failing_share: f64,
+    misassigned_share: f64,
     /// Numbers of those who always fail, and of those who are always slow, ascending.
     failing: Vec<u64>,
     slow: Vec<u64>,
@@ -29,6 +30,7 @@ impl Population {
             salt: dice.bits(),
             slow_share,
             failing_share,
+            misassigned_share: 0.0,
             failing: Vec::new(),
             slow: Vec::new(),
             segments: Vec::new(),
@@ -55,6 +57,12 @@ impl Population {
                 upto
             })
             .collect();
+        self
+    }
+
+    /// The same with so many of canary's learners where they do not belong.
+    pub(super) const fn with_misassigned(mut self, share: f64) -> Self {
+        self.misassigned_share = share;
         self
     }
 
@@ -87,14 +95,14 @@ impl Population {
         dice.below(self.learners)
     }
 
-    /// Those of a range who always fail.
-    pub(super) fn failing_in(&self, (from, to): (u64, u64)) -> &[u64] {
-        within(&self.failing, (from, to))
+    /// The numbers of those who always fail, ascending.
+    pub(super) fn failing(&self) -> &[u64] {
+        &self.failing
     }
 
-    /// Those of a range who are always slow.
-    pub(super) fn slow_in(&self, range: (u64, u64)) -> &[u64] {
-        within(&self.slow, range)
+    /// The numbers of those who are always slow, ascending.
+    pub(super) fn slow(&self) -> &[u64] {
+        &self.slow
     }
 
     pub(super) fn always_fails(&self, learner: u64) -> bool {
@@ -105,15 +113,14 @@ impl Population {
         self.is_among(self.slow_share, learner, 2)
     }
 
+    pub(super) fn is_misassigned(&self, learner: u64) -> bool {
+        self.is_among(self.misassigned_share, learner, 4)
+    }
+
     fn is_among(&self, share: f64, learner: u64, group: u64) -> bool {
         let place = mix(learner.wrapping_add(mix(self.salt ^ group)));
         share > 0.0 && (place as f64) < share * 2_f64.powi(64)
     }
-}
-
-fn within(numbers: &[u64], (from, to): (u64, u64)) -> &[u64] {
-    let place = |border| numbers.partition_point(|&number| number < border);
-    &numbers[place(from)..place(to)]
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood 2014).
@@ -151,7 +158,11 @@ mod tests {
         let population = Population::new(500_000, 0.005, 0.0, &mut Dice::new(1, 0));
         assert!((2_250..2_750).contains(&population.failing.len()));
         let half = Weight::parse("50%").expect("a share");
-        let counts = Arm::ALL.map(|arm| population.failing_in(population.arm(arm, half)).len());
+        let counts = Arm::ALL.map(|arm| {
+            let (from, to) = population.arm(arm, half);
+            let failing = population.failing().iter();
+            failing.filter(|number| (from..to).contains(number)).count()
+        });
         assert_eq!(counts[0] + counts[1], population.failing.len());
         assert!(counts.iter().all(|&count| count > 1_000), "{counts:?}");
     }

@@ -54,6 +54,8 @@ pub struct Scenario {
     pub(super) arms: [Conduct; 2],
     pub(super) always_failing: f64,
     pub(super) always_slow: Option<Slow>,
+    /// Of the learners whom the weight sends to canary: who goes to baseline all the same.
+    pub(super) misassigned: f64,
     pub(super) cold_start: Option<ColdStart>,
     pub(super) bots: Vec<Bot>,
     pub(super) changes: Vec<Change>,

@@ -15,7 +15,7 @@ use super::population::Population;
 use super::scenario::{Conduct, Draw, Scenario};
 use super::world::{self, Moment};
 use crate::rollout::assign::{LearnerHash, Split};
-use crate::rollout::evidence::{Block, Crowd, First, Sight};
+use crate::rollout::evidence::{Assigned, Block, Crowd, First, Sight};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Plan;
 use crate::rollout::slot::{Cell, CellKey, LATENCY_EDGES, MAX_FAILING_LEARNERS, Slot};
@@ -29,6 +29,8 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// Evidence watches what at most a fifth of baseline's first thousand learners exceed. With this share, five standard
 /// errors above, everybody who exceeds a watched edge is named.
 const NAMED_SHARE: f64 = 0.28;
+/// Room for those who are named in a second.
+const SIGHTS: usize = 32;
 
 /// The source of a run's traffic.
 #[derive(Debug)]
@@ -43,6 +45,8 @@ pub(super) struct Traffic<'a> {
     streams: [Streams; 2],
     /// The weight that they are of.
     weight: Option<Weight>,
+    /// Where requests above each limit are counted in.
+    over_limit: Vec<u64>,
 }
 
 /// What one second brought.
@@ -70,7 +74,8 @@ impl<'a> Traffic<'a> {
         let slow = scenario.always_slow.map_or(0.0, |slow| slow.share);
         let shares = scenario.segments.iter().map(|segment| segment.share);
         let population = Population::new(scenario.learners, scenario.always_failing, slow, dice)
-            .in_segments(shares);
+            .in_segments(shares)
+            .with_misassigned(scenario.misassigned);
         let mut traffic = Self {
             scenario,
             limits_us: plan.latency_limits_us(),
@@ -79,6 +84,7 @@ impl<'a> Traffic<'a> {
             moment: world::at(scenario, Duration::ZERO, Duration::ZERO),
             streams: Default::default(),
             weight: None,
+            over_limit: Vec::new(),
         };
         traffic.look(Duration::ZERO, Duration::ZERO);
         traffic
@@ -100,7 +106,7 @@ impl<'a> Traffic<'a> {
             block: Block::new(start),
             harmed: 0,
         };
-        let mut sights = Vec::new();
+        let mut sights = Vec::with_capacity(SIGHTS);
         match self.scenario.draw {
             Draw::Blocks => self.blocks(split, dice, &mut second, &mut sights),
             Draw::Learners => self.requests(split, dice, &mut second, &mut sights),
@@ -239,6 +245,7 @@ mod tests {
         let slow = scenario.always_slow.map_or(0.0, |slow| slow.share);
         let mut traffic = Traffic {
             weight: None,
+            over_limit: Vec::new(),
             scenario,
             limits_us: vec![30_000, 46_000],
             named_edge: named_edge(scenario),

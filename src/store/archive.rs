@@ -30,7 +30,6 @@ use super::schema::open_reader;
 use crate::records::Moment;
 use crate::records::event::{Detail, EventRecord};
 use crate::records::recovery::RecoveryRecord;
-use crate::rollout::gate::{Event, EventKind};
 use crate::rollout::name::{Arm, RolloutName};
 use crate::rollout::time::{Timestamp, WallTime, millis};
 
@@ -155,15 +154,16 @@ impl Archive {
     }
 
     /// An event was just written; a rollback is archived at once, and again with what its hooks and baseline did.
-    pub(super) fn take(&mut self, rollout: &RolloutName, event: &Event) {
+    pub(super) fn take(&mut self, rollout: &RolloutName, event: &EventRecord) {
         let key = (rollout.to_string(), event.run);
-        let is_rollback = matches!(event.kind, EventKind::RolledBack { .. });
+        let is_rollback = matches!(event.detail, Detail::RolledBack(_));
         let follows = matches!(
-            event.kind,
-            EventKind::HookEnded { .. } | EventKind::Recovered(_) | EventKind::NotRecovered(_)
+            event.detail,
+            Detail::HookEnded { .. } | Detail::Recovered(_) | Detail::NotRecovered(_)
         );
-        if is_rollback && event.weight.is_zero() && event.run > 0 {
-            self.open.insert(key, event.at.mono);
+        if is_rollback && event.weight_ppm == 0 && event.run > 0 {
+            self.open
+                .insert(key, Timestamp::from_millis(event.clock_ms));
             self.send(rollout.as_str(), event.run);
         } else if follows && self.open.contains_key(&key) {
             self.send(rollout.as_str(), event.run);

@@ -1,7 +1,7 @@
 //! Samples grow coarser with age and end, with the runs they belong to, after the retention.
 //!
 //! One second for an hour, 10 s for a day, 60 s after that: 30 days of a rollout with 8 segments are some 0.2 GB instead
-//! of 10. Each step is one short transaction, so that what must be written meanwhile waits for milliseconds. Who
+//! of 10. The sums over all segments beside them (see `samples`) grow coarser alike, and are kept by the hour as well. Each step is one short transaction, so that what must be written meanwhile waits for milliseconds. Who
 //! failed is told apart for an hour only; folded rows keep how many failures there were.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::journal::{sql, unsql};
 use super::outbox;
-use super::samples::{Sample, SampleKey, add, of_level, remove};
+use super::samples::{HOURS, MINUTES, Sample, SampleKey, WHOLE, add, of_level, remove};
 use crate::rollout::time::{WallTime, millis};
 
 /// From one level to the next.
@@ -24,20 +24,42 @@ struct Fold {
     step_ms: u64,
 }
 
-const FOLDS: [Fold; 2] = [
+/// The sums over all segments are few: they take longer steps.
+const FOLDS: [Fold; 4] = [
     Fold {
         from: 0,
-        older_than_ms: 3_600_000,
-        into_ms: 10_000,
         step_ms: 60_000,
+        ..TENS
     },
     Fold {
         from: 1,
-        older_than_ms: 86_400_000,
-        into_ms: 60_000,
         step_ms: 600_000,
+        ..SIXTIES
+    },
+    Fold {
+        from: WHOLE,
+        step_ms: 600_000,
+        ..TENS
+    },
+    Fold {
+        from: WHOLE + 1,
+        step_ms: 3_600_000,
+        ..SIXTIES
     },
 ];
+
+const TENS: Fold = Fold {
+    from: 0,
+    older_than_ms: 3_600_000,
+    into_ms: 10_000,
+    step_ms: 0,
+};
+const SIXTIES: Fold = Fold {
+    from: 0,
+    older_than_ms: 86_400_000,
+    into_ms: 60_000,
+    step_ms: 0,
+};
 
 /// Coarse rows removed in one step, by span.
 const REMOVED_MS: u64 = 3_600_000;
@@ -107,6 +129,9 @@ fn fold_once(
     }
     for sample in folded(rows, fold) {
         add(&transaction, rollout, &sample)?;
+        if sample.key.level == MINUTES {
+            add(&transaction, rollout, &sample.by_the_hour())?;
+        }
     }
     transaction.commit()?;
     Ok(true)
@@ -115,8 +140,7 @@ fn fold_once(
 fn folded(rows: Vec<Sample>, fold: Fold) -> Vec<Sample> {
     let mut sums: BTreeMap<SampleKey, Sample> = BTreeMap::new();
     for mut row in rows {
-        row.cell.failing_others += row.cell.failing.values().sum::<u64>();
-        row.cell.failing.clear();
+        row.forget_who_failed();
         row.key.level = fold.from + 1;
         row.key.start_ms = row.key.start_ms / fold.into_ms * fold.into_ms;
         row.width_ms = fold.into_ms;
@@ -144,7 +168,7 @@ fn expire_samples(
     rollout: &str,
     before_ms: u64,
 ) -> rusqlite::Result<bool> {
-    for level in [2, 1, 0] {
+    for level in (0..=HOURS).rev() {
         if let Some(oldest_ms) =
             oldest(connection, rollout, level)?.filter(|&oldest| oldest < before_ms)
         {

@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{RunSummary, StoreError};
 use crate::records::Moment;
-use crate::records::event::EventRecord;
+use crate::records::event::{Detail, EventRecord};
 use crate::records::plan::PlanRecord;
 use crate::records::state;
-use crate::rollout::gate::{Event, EventId, EventKind, Snapshot};
+use crate::rollout::gate::{EventId, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::plan::Plan;
 use crate::rollout::time::WallTime;
@@ -27,11 +27,9 @@ pub(super) fn unsql(number: i64) -> u64 {
 pub(super) fn append(
     connection: &Connection,
     rollout: &RolloutName,
-    event: &Event,
+    record: &EventRecord,
 ) -> rusqlite::Result<()> {
-    let record = EventRecord::new(rollout, event);
-    let json = serde_json::to_string(&record)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let json = text(record)?;
     let added = connection
         .prepare_cached(
             "INSERT INTO events (rollout, id, run, at_ms, kind, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -56,14 +54,37 @@ pub(super) fn append(
     Ok(())
 }
 
+fn text(record: &EventRecord) -> rusqlite::Result<String> {
+    serde_json::to_string(record)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// Forgets an event of this number that is another one, and its notices.
+pub(super) fn forget_other(
+    connection: &Connection,
+    rollout: &RolloutName,
+    record: &EventRecord,
+) -> rusqlite::Result<()> {
+    let json = text(record)?;
+    let gone = connection
+        .prepare_cached("DELETE FROM events WHERE rollout = ?1 AND id = ?2 AND json != ?3")?
+        .execute(params![rollout.as_str(), sql(record.id), json])?;
+    if gone > 0 {
+        connection
+            .prepare_cached("DELETE FROM outbox WHERE rollout = ?1 AND event = ?2")?
+            .execute(params![rollout.as_str(), sql(record.id)])?;
+    }
+    Ok(())
+}
+
 /// Notes a run by its first event, with its plan and the name of its deployment log.
 pub(super) fn begin_run(
     connection: &Connection,
     rollout: &RolloutName,
-    event: &Event,
+    event: &EventRecord,
     plan: Option<&Plan>,
 ) -> rusqlite::Result<()> {
-    if !matches!(event.kind, EventKind::Started { .. })
+    if !matches!(event.detail, Detail::Started { .. })
         || run_is_known(connection, rollout, event.run)?
     {
         return Ok(());
@@ -76,8 +97,8 @@ pub(super) fn begin_run(
         params![
             rollout.as_str(),
             sql(event.run),
-            event.at.wall.as_unix_millis(),
-            free_log_name(connection, Moment(event.at.wall))?,
+            event.at.unix_millis(),
+            free_log_name(connection, event.at)?,
             plan
         ],
     )?;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use super::Batch;
 use super::outbox::{Change, Notice};
+use crate::records::event::{Detail, EventRecord};
 use crate::records::inputs::Recorded;
 use crate::records::state;
-use crate::rollout::gate::{Event, EventKind, Snapshot};
+use crate::rollout::gate::Snapshot;
 use crate::rollout::name::RolloutName;
 use crate::rollout::plan::Plan;
 use crate::rollout::slot::Slot;
@@ -57,7 +58,9 @@ pub(super) struct Pending {
 /// What waits of one rollout.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Backlog {
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<EventRecord>,
+    /// Events of a copy take the place of what is there.
+    pub(super) replaces: bool,
     /// Who is to be told of which of them.
     pub(super) notices: Vec<Notice>,
     /// Plans of the runs that began among the events.
@@ -173,7 +176,7 @@ impl Mailbox {
     }
 
     /// Ends the writer when everything is written, or after `patience`; answers with the events that are not.
-    pub(super) fn close(&self, patience: Duration) -> Vec<(RolloutName, Event)> {
+    pub(super) fn close(&self, patience: Duration) -> Vec<(RolloutName, EventRecord)> {
         self.begin_close();
         let (mut inner, _) = self
             .changed
@@ -217,7 +220,7 @@ impl Pending {
         !self.changes.is_empty() || self.rollouts.values().any(told)
     }
 
-    pub(super) fn events(&self) -> impl Iterator<Item = (&RolloutName, &Event)> {
+    pub(super) fn events(&self) -> impl Iterator<Item = (&RolloutName, &EventRecord)> {
         self.rollouts
             .iter()
             .flat_map(|(name, backlog)| backlog.events.iter().map(move |event| (name, event)))
@@ -238,10 +241,11 @@ impl Backlog {
         let mut began = batch
             .events
             .iter()
-            .filter(|event| matches!(event.kind, EventKind::Started { .. }));
+            .filter(|event| matches!(event.detail, Detail::Started { .. }));
         if let (Some(event), Some(plan)) = (began.next_back(), state::plan(&batch.state)) {
             self.plans.insert(event.run, plan.clone());
         }
+        self.replaces |= batch.replaces;
         self.events.extend(batch.events);
         self.notices.extend(batch.notices);
         self.state = Some(batch.state);
@@ -262,6 +266,7 @@ impl Backlog {
     }
 
     fn add_newer(&mut self, newer: Self) {
+        self.replaces |= newer.replaces;
         self.events.extend(newer.events);
         self.notices.extend(newer.notices);
         self.plans.extend(newer.plans);

@@ -33,17 +33,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::clock;
 use crate::records::event::EventRecord;
 use crate::records::inputs::Recorded;
 use crate::records::plan::PlanRecord;
-use crate::rollout::gate::{Event, EventId, Snapshot};
+use crate::rollout::gate::{EventId, Snapshot};
 use crate::rollout::name::RolloutName;
 use crate::rollout::slot::Slot;
 use crate::rollout::time::{Timestamp, WallTime};
 
 pub use archive::AccessLines;
 pub use disk::{Disk, RealDisk};
-pub use outbox::{Due, Notice, Post, PostKind, Settled, Waiting};
+pub use outbox::{Due, Notice, Notified, Post, PostKind, Settled, Waiting};
 pub use reports::Document;
 pub use vitals::Vitals;
 
@@ -80,7 +81,7 @@ pub struct Settings {
 pub struct Batch {
     pub rollout: RolloutName,
     /// Made durable (fsync) before `Report::Stored` is given.
-    pub events: Vec<Event>,
+    pub events: Vec<EventRecord>,
     /// The state after those events; replaces the last one. Not fsynced by itself.
     pub state: Box<Snapshot>,
     /// Closed one-second slots since the last batch, with the number of the run.
@@ -90,6 +91,9 @@ pub struct Batch {
     pub notices: Vec<Notice>,
     /// What the gate was given since the last batch, for replays; empty where that is not kept.
     pub inputs: Vec<Recorded>,
+    /// Of a copy of another process's history: an event under a number that is there already takes its place, because that
+    /// one was never agreed on.
+    pub replaces: bool,
 }
 
 /// What the store tells back, on its own thread.
@@ -214,6 +218,27 @@ impl Store {
             .change(Change::Settle { seq, at, settled });
     }
 
+    /// Another process settled the notices up to these events.
+    pub fn settled_elsewhere(&self, rollout: &RolloutName, notified: Notified) {
+        let (rollout, at) = (rollout.clone(), clock::wall());
+        self.shared.mailbox.change(Change::SettledElsewhere {
+            rollout,
+            notified,
+            at,
+        });
+    }
+
+    /// Up to which event of a rollout each of these channels was told, or needs not be. Blocks: not for the driver.
+    pub fn notified(
+        &self,
+        rollout: &RolloutName,
+        channels: &[String],
+    ) -> Result<Notified, StoreError> {
+        self.shared
+            .readers
+            .read(|connection| outbox::notified(connection, rollout, channels))
+    }
+
     /// What a channel has to deliver at `now`, at most `limit` notices of it. Blocks: not for the driver.
     pub fn due(&self, channel: &str, now: WallTime, limit: usize) -> Result<Due, StoreError> {
         self.shared
@@ -306,8 +331,7 @@ impl Store {
     /// Writes what is pending, for at most `patience`, and stops the thread. Events that could not be
     /// written are logged.
     pub fn close(&self, patience: Duration) {
-        for (rollout, event) in self.shared.mailbox.close(patience) {
-            let record = EventRecord::new(&rollout, &event);
+        for (rollout, record) in self.shared.mailbox.close(patience) {
             let json = serde_json::to_string(&record).unwrap_or_else(|_| record.kind().to_owned());
             tracing::error!(%rollout, event = %json, "an event could not be written before the end");
         }

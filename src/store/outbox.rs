@@ -3,6 +3,8 @@
 //!
 //! Never sends anything and never decides when to try again.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
@@ -53,6 +55,9 @@ pub enum Settled {
     },
 }
 
+/// Up to which event the notices of a rollout are settled, by channel.
+pub type Notified = BTreeMap<String, EventId>;
+
 /// A change of the outbox that comes from outside of the journal.
 #[derive(Clone, Debug)]
 pub(super) enum Change {
@@ -61,6 +66,12 @@ pub(super) enum Change {
         seq: i64,
         at: WallTime,
         settled: Settled,
+    },
+    /// Another process settled them.
+    SettledElsewhere {
+        rollout: RolloutName,
+        notified: Notified,
+        at: WallTime,
     },
 }
 
@@ -129,6 +140,11 @@ pub(super) fn apply(connection: &Connection, change: &Change) -> rusqlite::Resul
     match change {
         Change::Post(post) => add_post(connection, post),
         Change::Settle { seq, at, settled } => settle(connection, *seq, *at, settled),
+        Change::SettledElsewhere {
+            rollout,
+            notified,
+            at,
+        } => settle_up_to(connection, rollout, notified, *at),
     }
 }
 
@@ -178,6 +194,50 @@ fn settle(
         .prepare_cached(statement)?
         .execute(params![seq, when.as_unix_millis(), why])?;
     Ok(())
+}
+
+fn settle_up_to(
+    connection: &Connection,
+    rollout: &RolloutName,
+    notified: &Notified,
+    at: WallTime,
+) -> rusqlite::Result<()> {
+    let mut settle = connection.prepare_cached(
+        "UPDATE outbox SET done_ms = ?4, body = NULL
+         WHERE channel = ?1 AND rollout = ?2 AND event <= ?3 AND done_ms IS NULL",
+    )?;
+    for (channel, event) in notified {
+        let at = at.as_unix_millis();
+        settle.execute(params![channel, rollout.as_str(), sql(event.0), at])?;
+    }
+    Ok(())
+}
+
+/// Of each of these channels, the last event before the first whose notice waits: with its notices, an event is written at
+/// once, so that what is in the journal and does not wait is settled, or none was wanted.
+pub(super) fn notified(
+    connection: &Connection,
+    rollout: &RolloutName,
+    channels: &[String],
+) -> Result<Notified, StoreError> {
+    let read = || -> rusqlite::Result<Notified> {
+        let last: Option<i64> = connection
+            .prepare_cached("SELECT max(id) FROM events WHERE rollout = ?1")?
+            .query_row(params![rollout.as_str()], |row| row.get(0))?;
+        let mut waiting = connection.prepare_cached(
+            "SELECT min(event) FROM outbox WHERE channel = ?1 AND rollout = ?2 AND done_ms IS NULL",
+        )?;
+        let mut notified = Notified::new();
+        for channel in channels {
+            let of = params![channel, rollout.as_str()];
+            let first: Option<i64> = waiting.query_row(of, |row| row.get(0))?;
+            let up_to = first.map(|first| first - 1).or(last).unwrap_or(0);
+            let event = EventId(u64::try_from(up_to).unwrap_or(0));
+            notified.insert(channel.clone(), event);
+        }
+        Ok(notified)
+    };
+    read().map_err(read_fault)
 }
 
 /// What a channel has to do at `now`, at most `limit` of it.

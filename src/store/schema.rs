@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::StoreError;
 use super::fault::{explain, is_damage};
+use super::{StoreError, samples};
 
 /// "SERN": says that a SQLite file is ours.
 const APPLICATION_ID: i64 = 0x5345_524e;
@@ -20,9 +20,17 @@ const CHECKED_WHOLE: u64 = 64 << 20;
 /// The log of writes is cut back to this size after a checkpoint.
 const WAL_LIMIT: i64 = 16 << 20;
 
+/// What leads from one version to the next.
+#[derive(Clone, Copy)]
+enum Step {
+    Sql(&'static str),
+    Code(fn(&Connection) -> rusqlite::Result<()>),
+}
+
 /// Step i leads from version i to version i + 1. A step is never changed once released.
-const STEPS: &[&str] = &[
-    "
+const STEPS: &[Step] = &[
+    Step::Sql(
+        "
     CREATE TABLE events (
         rollout TEXT NOT NULL,
         id      INTEGER NOT NULL,
@@ -52,7 +60,7 @@ const STEPS: &[&str] = &[
 
     CREATE TABLE samples (
         rollout  TEXT NOT NULL,
-        level    INTEGER NOT NULL,      -- 0 as measured, 1 folded to 10 s, 2 folded to 60 s
+        level    INTEGER NOT NULL,      -- 0 as measured, 1 folded to 10 s, 2 folded to 60 s; see store::samples
         start_ms INTEGER NOT NULL,      -- gate time
         run      INTEGER NOT NULL,
         epoch    INTEGER NOT NULL,
@@ -63,7 +71,9 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (rollout, level, start_ms, run, epoch, arm, segment)
     ) STRICT, WITHOUT ROWID;
 ",
-    "
+    ),
+    Step::Sql(
+        "
     CREATE TABLE outbox (
         seq      INTEGER PRIMARY KEY AUTOINCREMENT,
         channel  TEXT NOT NULL,
@@ -82,6 +92,9 @@ const STEPS: &[&str] = &[
     CREATE INDEX outbox_waiting ON outbox (channel, seq) WHERE done_ms IS NULL;
     CREATE INDEX outbox_by_age ON outbox (added_ms);
 ",
+    ),
+    // Levels 3 to 6: the samples over all epochs and segments.
+    Step::Code(samples::sum_up),
 ];
 
 /// Opens the file for writing, made or migrated as needed.
@@ -99,7 +112,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open_with(path: &Path, steps: &[&str]) -> Result<Connection, StoreError> {
+fn open_with(path: &Path, steps: &[Step]) -> Result<Connection, StoreError> {
     let fault = |why: String| StoreError::Open {
         path: path.to_owned(),
         why,
@@ -202,14 +215,17 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "synchronous", "NORMAL")
 }
 
-fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+fn migrate(connection: &mut Connection, steps: &[Step]) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for step in steps
         .iter()
         .skip(usize::try_from(found).unwrap_or(usize::MAX))
     {
-        transaction.execute_batch(step)?;
+        match step {
+            Step::Sql(text) => transaction.execute_batch(text)?,
+            Step::Code(run) => run(&transaction)?,
+        }
     }
     // Written even where nothing changed: this is the first proof that the file can be written at all.
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -221,13 +237,13 @@ fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> 
 mod tests {
     use super::*;
 
-    const TWO: &[&str] = &[
-        "CREATE TABLE a (x INTEGER) STRICT",
-        "ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7",
+    const TWO: &[Step] = &[
+        Step::Sql("CREATE TABLE a (x INTEGER) STRICT"),
+        Step::Sql("ALTER TABLE a ADD COLUMN y INTEGER NOT NULL DEFAULT 7"),
     ];
-    const BROKEN: &[&str] = &[
-        "CREATE TABLE a (x INTEGER) STRICT",
-        "CREATE TABLE b (x INTEGER) STRICT; SELECT nonsense",
+    const BROKEN: &[Step] = &[
+        Step::Sql("CREATE TABLE a (x INTEGER) STRICT"),
+        Step::Sql("CREATE TABLE b (x INTEGER) STRICT; SELECT nonsense"),
     ];
 
     fn version(path: &Path) -> i64 {

@@ -177,6 +177,9 @@ impl Writer {
         for (rollout, backlog) in &pending.rollouts {
             for event in &backlog.events {
                 journal::begin_run(&transaction, rollout, event, backlog.plans.get(&event.run))?;
+                if backlog.replaces {
+                    journal::forget_other(&transaction, rollout, event)?;
+                }
                 journal::append(&transaction, rollout, event)?;
             }
             if let Some(state) = &backlog.state {
@@ -216,7 +219,7 @@ impl Writer {
         }
         let mut stored: BTreeMap<&RolloutName, EventId> = BTreeMap::new();
         for (rollout, event) in pending.events() {
-            stored.insert(rollout, event.id);
+            stored.insert(rollout, EventId(event.id));
             self.logs.mark(rollout, event.run);
             self.archive.take(rollout, event);
         }

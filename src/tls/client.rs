@@ -21,8 +21,8 @@ pub struct ClientFiles {
     pub ca: Option<PathBuf>,
     /// What is shown to an endpoint that asks for a certificate.
     pub own: Option<CertificateFiles>,
-    /// The one protocol that is offered by ALPN.
-    pub protocol: &'static str,
+    /// The one protocol that is offered by ALPN; none is offered where it is `None`.
+    pub protocol: Option<&'static str>,
 }
 
 /// Files as they were read: ready for handshakes. Equal if and only if the files said the same.
@@ -59,7 +59,11 @@ pub fn load_client(files: &ClientFiles) -> Result<ClientLoaded, Vec<FileFault>> 
     let config = config(roots.unwrap_or_else(RootCertStore::empty), key, &provider);
     match config {
         Ok(mut config) => {
-            config.alpn_protocols = vec![files.protocol.as_bytes().to_vec()];
+            config.alpn_protocols = files
+                .protocol
+                .map(|protocol| protocol.as_bytes().to_vec())
+                .into_iter()
+                .collect();
             Ok(ClientLoaded {
                 files: files.clone(),
                 config: Arc::new(config),
@@ -98,6 +102,11 @@ fn config(
 impl ClientLoaded {
     pub fn files(&self) -> &ClientFiles {
         &self.files
+    }
+
+    /// What handshakes use, for who makes them in a library of its own.
+    pub fn handshakes(&self) -> &ClientConfig {
+        &self.config
     }
 }
 

@@ -1,31 +1,34 @@
 //! The connections of one worker to the endpoints: opened, lent to one request at a time, kept while idle.
 //!
-//! A connection's driver is a task of its own on the same worker. Idle ones lie in `idle`, and go back there only when
-//! hyper says that they can take another request. Whoever drops a connection in the middle of a message resets it.
-//! Where HTTP/2 is spoken a request is lent a stream instead (see `multiplex`).
+//! A connection of HTTP/1 is written and read by the request that it is lent to (`http1`). Idle ones lie in `idle`, and go
+//! back there only where both messages ended and nothing came behind them; what comes on an idle one, most likely its end,
+//! is heard at once. Whoever drops a connection in the middle of a message resets it. Where HTTP/2 is spoken a request is
+//! lent a stream instead (see `multiplex`).
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::future::poll_fn;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
+use super::answer::{Answer, AnswerBody, Unanswered};
 use super::endpoint::{Endpoint, EndpointId};
+use super::http1::{self, Pipe, RequestHead, Shared};
 use super::idle::Idle;
 use super::line::{Slot, Stream};
 use super::multiplex::Multiplex;
+use super::sentry::{Bell, Sentry};
 pub use super::socket::Link;
 use super::socket::Socket;
 pub use super::transport::ConnectError;
@@ -33,11 +36,30 @@ use super::transport::Transport;
 use crate::clock;
 use crate::config::PoolTimeouts;
 use crate::proxy_protocol::Introduction;
+use crate::wire::Wire;
 
 /// The connections of one worker. `B` is the body of its requests.
 pub struct Connections<B> {
-    idle: RefCell<Idle<B>>,
+    idle: Rc<RefCell<Idle<B>>>,
     multiplex: Rc<Multiplex<B>>,
+    bell: Bell,
+    /// The task that hears the bell, once there is a connection that may ring it.
+    watch: RefCell<Option<AbortHandle>>,
+}
+
+/// A request in whichever form a connection wants it. It may be asked for more than once, each time for another attempt.
+pub trait Outgoing<B> {
+    /// For HTTP/1.
+    fn head(&self) -> RequestHead<'_>;
+
+    /// For HTTP/1, once for each head.
+    fn body(&self) -> B;
+
+    /// The server asks for the body. HTTP/1 alone.
+    fn proceed(&self) {}
+
+    /// For HTTP/2.
+    fn request(&self) -> Request<B>;
 }
 
 /// By endpoint.
@@ -48,10 +70,6 @@ const FRESH_ENOUGH: Duration = Duration::from_secs(1);
 
 /// Nor one that has just answered: a server that closes behind its answers, and does not say so in them, has closed by then.
 const RESTED_ENOUGH: Duration = Duration::from_millis(5);
-
-/// What a connection holds at most of an answer, and of a request; an answer's head is no longer. Less than hyper would take,
-/// so that a few hundred answers that nobody reads neither fill the memory nor keep the others waiting.
-const BUFFER: usize = 128 * 1024;
 
 /// Where a request goes, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -110,25 +128,32 @@ pub struct Connection<B> {
     reused: bool,
     /// How long it had been idle when this request took it. HTTP/1 alone.
     idle_for: Duration,
-    /// How often bytes had come when the request was begun.
+    /// How often bytes had come when the request was begun. HTTP/2 alone.
     arrivals: u32,
 }
 
 enum Lent<B> {
-    Whole(Whole<B>),
+    Whole(Whole),
     Stream(Stream<B>),
 }
 
 /// A connection of HTTP/1.
-struct Whole<B> {
-    sender: SendRequest<B>,
+struct Whole {
+    pipe: Shared<Socket<Wire>>,
     link: Arc<Link>,
-    driver: AbortHandle,
+    sentry: Sentry,
+    /// Where a request's body still goes up behind its answer's head.
+    upload: Option<JoinHandle<()>>,
     /// How long it is kept idle.
     idle_limit: Duration,
+    /// What fails to be written has not left: TLS keeps what it did not write yet.
+    is_plain: bool,
     /// It speaks another protocol: what is left here has nothing to say about its end.
     is_switched: bool,
 }
+
+/// A connection that speaks another protocol.
+pub type Switched = http1::Switched<Socket<Wire>>;
 
 /// What the body of a request holds of its connection.
 #[derive(Clone, Debug)]
@@ -151,8 +176,10 @@ where
 {
     pub fn new() -> Self {
         Self {
-            idle: RefCell::new(Idle::new()),
+            idle: Rc::new(RefCell::new(Idle::new())),
             multiplex: Multiplex::new(),
+            bell: Bell::default(),
+            watch: RefCell::default(),
         }
     }
 
@@ -189,30 +216,16 @@ where
         }
         let wire = transport.open(endpoint, Some(whose)).await?;
         let link = Arc::new(Link::default());
-        let io = TokioIo::new(Socket::new(wire, Arc::clone(&link)));
-        let (sender, driver) = http1::Builder::new()
-            .preserve_header_case(true)
-            .max_buf_size(BUFFER)
-            .handshake(io)
-            .await
-            .map_err(|why| ConnectError::Handshake {
-                address: endpoint.address().to_owned(),
-                why: why.to_string(),
-            })?;
-        let (its_link, its_endpoint) = (Arc::clone(&link), Arc::clone(endpoint));
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = driver.with_upgrades().await {
-                tracing::debug!(%error, "an upstream connection ended");
-            }
-            let now = clock::now();
-            if let Some(age) = its_link.idle_for(now) {
-                its_endpoint.closing().note(age, now);
-            }
-        });
+        self.keep_watch();
         let whole = Whole {
-            sender,
+            is_plain: matches!(wire, Wire::Plain(_)),
+            pipe: Rc::new(RefCell::new(Pipe::new(Socket::new(
+                wire,
+                Arc::clone(&link),
+            )))),
             link: Arc::clone(&link),
-            driver: driver.abort_handle(),
+            sentry: Sentry::new(&self.bell),
+            upload: None,
             idle_limit: patience.idle,
             is_switched: false,
         };
@@ -225,6 +238,24 @@ where
             idle_for: Duration::ZERO,
             arrivals: 0,
         })
+    }
+
+    // Idle connections are looked at when they stir.
+    fn keep_watch(&self) {
+        let mut watch = self.watch.borrow_mut();
+        watch.get_or_insert_with(|| {
+            let (idle, bell) = (Rc::downgrade(&self.idle), self.bell.clone());
+            let watching = spawn_local(async move {
+                loop {
+                    bell.rung().await;
+                    let Some(idle) = idle.upgrade() else {
+                        return;
+                    };
+                    idle.borrow_mut().hear(clock::now());
+                }
+            });
+            watching.abort_handle()
+        });
     }
 
     /// Takes a connection back whose answer was read whole. One that is not ready for another request is dropped.
@@ -324,13 +355,24 @@ impl<B: Body + 'static> Connection<B> {
 
     /// Whether any byte has come since the request was begun.
     pub fn answered(&self) -> bool {
-        self.link.arrivals() != self.arrivals
+        match &self.lent {
+            Lent::Whole(whole) => whole.pipe.borrow().has_heard(),
+            Lent::Stream(_) => self.link.arrivals() != self.arrivals,
+        }
+    }
+
+    /// 1xx heads, but 100 and 101, that came before the answer; told once.
+    pub fn take_informational(&self) -> u32 {
+        match &self.lent {
+            Lent::Whole(whole) => whole.pipe.borrow_mut().take_informational(),
+            Lent::Stream(_) => 0,
+        }
     }
 
     /// Whether it can take another request now.
     pub fn is_ready(&self) -> bool {
         match &self.lent {
-            Lent::Whole(whole) => whole.sender.is_ready(),
+            Lent::Whole(whole) => whole.pipe.borrow().is_ready(),
             Lent::Stream(_) => true,
         }
     }
@@ -349,41 +391,72 @@ impl<B: Body + 'static> Connection<B> {
         }
     }
 
+    /// Whether nothing came while it was idle; from now on it is heard of.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match &mut self.lent {
+            Lent::Whole(whole) => whole.is_quiet(),
+            Lent::Stream(_) => true,
+        }
+    }
+
+    /// Whether something came since it was last known to be quiet.
+    pub(super) fn has_stirred(&self) -> bool {
+        match &self.lent {
+            Lent::Whole(whole) => whole.sentry.has_stirred(),
+            Lent::Stream(_) => false,
+        }
+    }
+
     /// Whether it can, when everything that the kernel knows by now has been looked at: a server that closes an idle
     /// connection is noticed one turn of the event loop earlier.
-    pub async fn is_still_ready(&self) -> bool {
+    pub async fn is_still_ready(&mut self) -> bool {
         tokio::task::yield_now().await;
-        self.is_ready()
+        self.is_ready() && self.is_quiet()
     }
 
-    /// Sends a request; the answer's head, or why there is none, with the request where it was not sent at all.
-    pub async fn send(
-        &mut self,
-        request: Request<B>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<B>>> {
-        self.arrivals = self.link.arrivals();
+    /// Sends a request; the answer's head, or why there is none.
+    ///
+    /// # Errors
+    /// Why there is no answer, and whether the request was sent at all.
+    pub async fn send(&mut self, outgoing: &impl Outgoing<B>) -> Result<Answer, Unanswered>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         match &mut self.lent {
-            Lent::Whole(whole) => {
-                self.link.begin();
-                whole.sender.try_send_request(request).await
+            Lent::Whole(whole) => whole.send(outgoing).await,
+            Lent::Stream(stream) => {
+                self.arrivals = self.link.arrivals();
+                // On the heap: HTTP/1 needs no room for it.
+                let sent = Box::pin(stream.send(outgoing.request())).await;
+                let answer = sent.map_err(|mut error| Unanswered {
+                    was_unsent: error.take_message().is_some(),
+                    error: error.into_error().into(),
+                })?;
+                let (head, body) = answer.into_parts();
+                Ok(Answer {
+                    head,
+                    spelling: http1::Spelling::default(),
+                    body: AnswerBody::Http2(body),
+                })
             }
-            Lent::Stream(stream) => stream.send(request).await,
         }
     }
 
-    /// Lets go of a connection whose answer was 101: it belongs to who takes it from the answer, and is reset only
-    /// where the link says so.
-    pub fn switch(mut self) -> Arc<Link> {
-        if let Lent::Whole(whole) = &mut self.lent {
-            whole.is_switched = true;
-        }
-        Arc::clone(&self.link)
+    /// Lets go of a connection whose answer was 101, for who speaks another protocol over it; it is reset only where the
+    /// link says so. `None` where a stream was lent.
+    pub fn switch(mut self) -> Option<(Arc<Link>, Switched)> {
+        let Lent::Whole(whole) = &mut self.lent else {
+            return None;
+        };
+        whole.is_switched = true;
+        let switched = Switched::new(&whole.pipe);
+        Some((Arc::clone(&self.link), switched))
     }
 
-    /// Waits until it can take another request; false if it ended instead.
+    /// Waits until it can take another request; false if it cannot any more.
     pub async fn ready(&mut self) -> bool {
         match &mut self.lent {
-            Lent::Whole(whole) => whole.sender.ready().await.is_ok(),
+            Lent::Whole(whole) => poll_fn(|cx| whole.poll_ready(cx)).await,
             Lent::Stream(_) => true,
         }
     }
@@ -398,11 +471,68 @@ impl<B: Body + 'static> Connection<B> {
 
 // === impl Whole ===
 
-impl<B> Drop for Whole<B> {
+impl Whole {
+    async fn send<B>(&mut self, outgoing: &impl Outgoing<B>) -> Result<Answer, Unanswered>
+    where
+        B: Body<Data = Bytes> + Unpin + 'static,
+    {
+        let sending = http1::exchange(&self.pipe, outgoing.head(), outgoing.body(), || {
+            outgoing.proceed()
+        });
+        let answered = sending.await.map_err(|unanswered| Unanswered {
+            error: unanswered.error.into(),
+            was_unsent: unanswered.was_unsent && self.is_plain,
+        })?;
+        if let Some(rest) = answered.rest {
+            let carrying = http1::carry_on(Rc::clone(&self.pipe), rest);
+            self.upload = Some(spawn_local(carrying));
+        }
+        Ok(Answer {
+            head: answered.parts,
+            spelling: answered.spelling,
+            body: AnswerBody::Http1(http1::Body::new(&self.pipe)),
+        })
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(self.sentry.waker());
+        self.pipe.borrow_mut().poll_stir(&mut cx).is_pending()
+    }
+
+    // Ready once the request's body is through as well, or the server has ended the connection before that.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if let Some(upload) = &mut self.upload {
+            let is_through = Pin::new(upload).poll(cx).is_ready();
+            if !is_through {
+                return self.pipe.borrow_mut().poll_stir(cx).map(|()| false);
+            }
+            self.upload = None;
+        }
+        Poll::Ready(self.pipe.borrow().is_ready())
+    }
+}
+
+impl Drop for Whole {
     fn drop(&mut self) {
-        if !self.is_switched && !self.sender.is_ready() {
+        if let Some(upload) = &self.upload {
+            upload.abort();
+        }
+        if self.is_switched {
+            return;
+        }
+        let mut pipe = self.pipe.borrow_mut();
+        if pipe.is_between() {
+            pipe.close();
+        } else {
             self.link.reset();
-            self.driver.abort();
+        }
+    }
+}
+
+impl<B> Drop for Connections<B> {
+    fn drop(&mut self) {
+        if let Some(watch) = self.watch.get_mut() {
+            watch.abort();
         }
     }
 }

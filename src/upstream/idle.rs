@@ -63,18 +63,22 @@ impl<B: Body + 'static> Idle<B> {
             let resting = stack.remove(top);
             let age = resting.age(now);
             let mut connection = resting.rise();
-            if connection.is_ready() {
+            if connection.is_quiet() {
                 connection.reuse(age);
                 return Some(connection);
             }
+            endpoint.closing().note(age, now);
         }
     }
 
-    /// Keeps a connection that can take another request.
-    pub(super) fn put(&mut self, connection: Connection<B>, now: Instant) {
+    /// Keeps a connection that can take another request, unless something has come on it already.
+    pub(super) fn put(&mut self, mut connection: Connection<B>, now: Instant) {
+        if !connection.is_quiet() {
+            connection.endpoint().closing().note(Duration::ZERO, now);
+            return;
+        }
         let endpoint = connection.endpoint();
         endpoint.idle_added();
-        connection.link().rest(now);
         let stack = match connection.whose() {
             None => self.shared.entry(endpoint.id()).or_default(),
             Some(whose) => self.own.entry(*whose).or_default(),
@@ -101,6 +105,22 @@ impl<B: Body + 'static> Idle<B> {
             close(stack.extract_if(.., |resting| !is_kept(resting)));
             !stack.is_empty()
         });
+    }
+
+    /// Lets go of connections on which something came: their server has ended them, or says what nobody asked for.
+    pub(super) fn hear(&mut self, now: Instant) {
+        let has_ended = |resting: &mut Resting<B>| {
+            let connection = &mut resting.connection;
+            let has_ended = connection.has_stirred() && !connection.is_quiet();
+            if has_ended {
+                let age = now.saturating_duration_since(resting.since);
+                connection.endpoint().closing().note(age, now);
+            }
+            has_ended
+        };
+        for stack in self.shared.values_mut().chain(self.own.values_mut()) {
+            close(stack.extract_if(.., |resting| has_ended(resting)));
+        }
     }
 
     /// Closes what speaks for a client.
@@ -135,7 +155,6 @@ impl<B: Body + 'static> Resting<B> {
     /// It is idle no more.
     fn rise(self) -> Connection<B> {
         self.connection.endpoint().idle_removed();
-        self.connection.link().rise();
         self.connection
     }
 }

@@ -3,6 +3,7 @@
 //! Knows how to reach a server and how it has been doing. Never knows who asks, or which arm a pool stands for.
 
 pub mod admission;
+pub mod answer;
 pub mod balance;
 pub mod budget;
 mod closing;
@@ -13,6 +14,7 @@ pub mod endpoint;
 mod found;
 mod gradient;
 pub mod health;
+pub mod http1;
 mod idle;
 mod latency;
 mod line;
@@ -22,6 +24,7 @@ pub mod pool;
 mod probe;
 mod ring;
 pub mod roster;
+mod sentry;
 mod socket;
 pub mod transport;
 pub mod upkeep;

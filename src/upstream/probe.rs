@@ -2,17 +2,20 @@
 //!
 //! Knows the three kinds of question. What follows from the answers is `health`'s.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, TE, USER_AGENT};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::TokioIo;
 
 use super::endpoint::Endpoint;
+use super::http1::{self, Pipe, RequestHead, Spelling};
 use super::line::Pump;
 use super::transport::{ConnectError, Transport};
 use crate::config::{Health, HealthKind};
@@ -37,7 +40,9 @@ pub(super) enum ProbeError {
     #[error("{0}")]
     Connect(#[from] ConnectError),
     #[error("{0}")]
-    Http(#[from] hyper::Error),
+    Http1(#[from] http1::Error),
+    #[error("{0}")]
+    Http2(#[from] hyper::Error),
     #[error("answered {}", .0.as_u16())]
     Status(StatusCode),
     #[error("no answer within {} ms", .0.as_millis())]
@@ -68,13 +73,12 @@ pub(super) async fn probe(
     match health.kind {
         HealthKind::Tcp => Ok(()),
         HealthKind::Http => {
-            let answer = if transport.is_http2() {
+            let status = if transport.is_http2() {
                 let request = http2_request(transport, endpoint, &health.path, None)?;
-                over_http2(wire, request).await?.answer
+                over_http2(wire, request).await?.answer.status()
             } else {
                 over_http1(wire, endpoint, &health.path).await?
             };
-            let status = answer.status();
             if status.is_success() {
                 Ok(())
             } else {
@@ -90,21 +94,24 @@ pub(super) async fn probe(
     }
 }
 
-async fn over_http1(
-    wire: Wire,
-    endpoint: &Endpoint,
-    path: &str,
-) -> Result<Response<Incoming>, ProbeError> {
-    let (mut sender, driver) = http1::handshake(TokioIo::new(wire)).await?;
-    let driver = tokio::task::spawn_local(driver);
+async fn over_http1(wire: Wire, endpoint: &Endpoint, path: &str) -> Result<StatusCode, ProbeError> {
     let request = Request::get(path)
         .header(HOST, endpoint.address())
         .header(USER_AGENT, AGENT)
         .header(CONNECTION, "close")
-        .body(Full::<Bytes>::default())?;
-    let answer = sender.send_request(request).await;
-    driver.abort();
-    Ok(answer?)
+        .body(())?;
+    let head = RequestHead {
+        method: request.method(),
+        target: request.uri(),
+        headers: request.headers(),
+        set: &[],
+        host: endpoint.address(),
+        spelling: &Spelling::default(),
+    };
+    let pipe = Rc::new(RefCell::new(Pipe::new(wire)));
+    let answered = http1::exchange(&pipe, head, Empty::<Bytes>::new(), || {}).await;
+    let answered = answered.map_err(|unanswered| unanswered.error)?;
+    Ok(answered.parts.status)
 }
 
 async fn over_http2(wire: Wire, request: Request<Full<Bytes>>) -> Result<Answered, ProbeError> {

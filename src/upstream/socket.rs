@@ -1,21 +1,20 @@
-//! The I/O type below hyper towards an upstream server.
+//! The I/O type below HTTP towards an upstream server.
 //!
-//! Knows what hyper does not tell: whether a byte has come since a request was begun, that a connection that was given
-//! up in the middle of a message must end with a reset, never with a FIN that makes a part look like the whole, and
-//! whether a server that is to speak HTTP/2 begins as HTTP/2 does.
+//! Knows what lies below both versions: that a connection that was given up in the middle of a message must end with a
+//! reset, never with a FIN that makes a part look like the whole; and of HTTP/2 what the library does not tell: whether a
+//! byte has come since a request was begun, and whether the server begins as HTTP/2 does.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
-use super::moment::AtomicMoment;
 use crate::wire::Wire;
 
 /// Length of a frame's head, and where its type stands in it (RFC 9113, 4.1).
@@ -23,22 +22,12 @@ const FRAME_HEAD: u32 = 9;
 const FRAME_TYPE_AT: u32 = 3;
 const SETTINGS: u8 = 4;
 
-/// Bytes that may come before an answer's head is read: 1xx heads have no limit of their own, and reading them without end
-/// keeps the whole worker busy. A head itself is bounded lower by hyper.
-const BEFORE_HEAD_MAX: u32 = 1024 * 1024;
-
 /// What the two ends of a connection share: the driver below, the request above.
 #[derive(Debug, Default)]
 pub struct Link {
     reset: AtomicBool,
     /// How often bytes have come; wraps.
     arrivals: AtomicU32,
-    informational: AtomicU32,
-    /// Bytes since the request was begun; none are counted once its answer's head is there. HTTP/1 alone.
-    before_head: AtomicU32,
-    is_heard: AtomicBool,
-    /// Since when it has been idle; never while it is lent.
-    idle_since: AtomicMoment,
     /// Where HTTP/2 is to be spoken.
     greeting: Option<Greeting>,
 }
@@ -54,13 +43,13 @@ struct Greeting {
 
 /// A connection to an upstream server, counted and resettable.
 #[derive(Debug)]
-pub(super) struct Socket<S: Resettable> {
+pub struct Socket<S: Resettable> {
     stream: S,
     link: Arc<Link>,
 }
 
 /// A stream that can end with a reset.
-pub(super) trait Resettable {
+pub trait Resettable {
     fn reset_on_close(&self);
 }
 
@@ -83,44 +72,6 @@ impl Link {
     /// How often bytes have come; wraps.
     pub(super) fn arrivals(&self) -> u32 {
         self.arrivals.load(Ordering::Relaxed)
-    }
-
-    /// 1xx heads, but 100 and 101, seen since the last call. One that shares its segment with another counts once.
-    pub fn take_informational(&self) -> u32 {
-        if self.informational.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
-        self.informational.swap(0, Ordering::Relaxed)
-    }
-
-    /// The answer's head has come.
-    pub fn heard(&self) {
-        self.is_heard.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the server sent more than any head, and no head.
-    pub fn is_endless(&self) -> bool {
-        self.before_head.load(Ordering::Relaxed) > BEFORE_HEAD_MAX
-    }
-
-    /// A request has the connection to itself from now on.
-    pub(super) fn begin(&self) {
-        self.is_heard.store(false, Ordering::Relaxed);
-        self.before_head.store(0, Ordering::Relaxed);
-    }
-
-    /// No request has it from now on.
-    pub(super) fn rest(&self, now: Instant) {
-        self.idle_since.store(now);
-    }
-
-    pub(super) fn rise(&self) {
-        self.idle_since.clear();
-    }
-
-    /// How long it has been idle; `None` while it is lent.
-    pub(super) fn idle_for(&self, now: Instant) -> Option<Duration> {
-        self.idle_since.age(now)
     }
 
     /// Of a connection that is to speak HTTP/2.
@@ -148,19 +99,6 @@ impl Link {
             return;
         }
         self.arrivals.fetch_add(1, Ordering::Relaxed);
-        if self.greeting.is_some() {
-            return;
-        }
-        if !self.is_heard.load(Ordering::Relaxed) {
-            let before = self.before_head.load(Ordering::Relaxed);
-            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.before_head
-                .store(before.saturating_add(len), Ordering::Relaxed);
-        }
-        let is_informational = bytes.starts_with(b"HTTP/1.") && bytes.get(8..10) == Some(b" 1");
-        if is_informational && !matches!(bytes.get(10..12), Some(b"00" | b"01")) {
-            self.informational.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 
@@ -221,9 +159,6 @@ impl<S: AsyncRead + Resettable + Unpin> AsyncRead for Socket<S> {
         if polled.is_ready() {
             self.link.saw(&buf.filled()[before..]);
         }
-        if self.link.is_endless() {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
         polled
     }
 }
@@ -280,45 +215,6 @@ impl<S: Resettable> Drop for Socket<S> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_never_becomes_a_head_has_an_end() {
-        let link = Link::default();
-        let piece = [b'x'; 64 * 1024];
-        let read = |times: usize| (0..times).for_each(|_| link.saw(&piece));
-        link.begin();
-        read(16);
-        assert!(!link.is_endless(), "a megabyte");
-        link.saw(b"x");
-        assert!(link.is_endless());
-        link.begin();
-        assert!(!link.is_endless(), "another request");
-        link.heard();
-        read(100);
-        assert!(!link.is_endless(), "a body");
-    }
-
-    #[test]
-    fn early_heads_are_told_from_the_answer() {
-        let check = |bytes: &[u8], expected: u32| {
-            let link = Link::default();
-            link.saw(bytes);
-            assert_eq!(
-                link.take_informational(),
-                expected,
-                "{}",
-                bytes.escape_ascii()
-            );
-            assert_eq!(link.take_informational(), 0);
-            assert_eq!(link.arrivals() > 0, !bytes.is_empty());
-        };
-        check(b"", 0);
-        check(b"HTTP/1.1 103 Early Hints\r\n", 1);
-        check(b"HTTP/1.0 102 Processing\r\n", 1);
-        check(b"HTTP/1.1 100 Continue\r\n", 0);
-        check(b"HTTP/1.1 101 Switching Protocols\r\n", 0);
-        check(b"HTTP/1.1 200 OK\r\n", 0);
-        check(b"a body that says HTTP/1.1 103", 0);
-    }
     #[test]
     fn a_server_of_http2_begins_with_settings() {
         let check = |pieces: &[&[u8]], expected: Option<bool>| {

@@ -102,6 +102,9 @@ fn links_of_the_pages_lead_somewhere() {
         "docs/INCIDENTS.md",
         "docs/METRICS.md",
         "docs/ACCESS_LOG.md",
+        "deploy/compose/README.md",
+        "deploy/container/README.md",
+        "deploy/kubernetes/README.md",
     ] {
         let file = root.join(page);
         let text = std::fs::read_to_string(&file).expect("the page");

@@ -26,7 +26,12 @@ struct Family {
 
 /// Everything that has a metric at once: TLS, a mirror, a pool by name, segments, signals, results, a channel of notices and a
 /// collector of traces that nobody listens on.
-fn configuration(place: &Place, analyzers: [SocketAddr; 2], secured: SocketAddr) -> String {
+fn configuration(
+    place: &Place,
+    analyzers: [SocketAddr; 2],
+    secured: SocketAddr,
+    nats: &str,
+) -> String {
     let folder = place.folder.path();
     let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
     format!(
@@ -40,6 +45,9 @@ path = {state:?}
 deployment_logs = {logs:?}
 [tracing]
 endpoint = "http://127.0.0.1:9/"
+[fleet]
+servers = ["{nats}"]
+name = "alone"
 [[notify]]
 kind = "webhook"
 name = "pager"
@@ -243,9 +251,18 @@ fn the_page_lists_every_metric_and_no_other_and_open_metrics_leads_to_a_trace() 
     certificates(&folder);
     let analyzers = ["original", "ultra_fast"].map(|pool| Analyzer::start(&folder, pool));
     let secured = SocketAddr::from(([127, 0, 0, 1], free_port()));
-    let text = configuration(&place, [analyzers[0].addr, analyzers[1].addr], secured);
+    let nats = crate::nats::start("");
+    let text = configuration(
+        &place,
+        [analyzers[0].addr, analyzers[1].addr],
+        secured,
+        &nats.url(),
+    );
     std::fs::write(place.config(), text).expect("a configuration");
     let serin = place.start();
+    eventually("it leads its fleet of one", || {
+        (serin.get("/api/fleet")["role"] == "leads").then_some(())
+    });
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let serin = &serin;

@@ -26,9 +26,14 @@ pub(crate) fn binary() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_serin")), PathBuf::from)
 }
 
+/// The repository's folder.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 /// A file of the repository as it is now.
 pub(crate) fn repository_file(path: &str) -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let file = repository().join(path);
     std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{path}: {why}"))
 }
 
@@ -100,6 +105,11 @@ impl Drop for Process {
 }
 
 /// Between two looks at a fact that is waited for.
+/// How much of something is asked for by the environment.
+pub(crate) fn asked(variable: &str, usual: usize) -> usize {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 pub(crate) fn pause() {
     std::thread::park_timeout(Duration::from_millis(5));
 }
@@ -436,7 +446,17 @@ impl Connection {
     }
 
     pub(crate) fn exchange(&mut self, request: &[u8]) -> std::io::Result<Answer> {
-        self.stream.get_mut().write_all(request)?;
+        self.ask(request)?;
+        self.answer()
+    }
+
+    /// The first half of an exchange.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> std::io::Result<()> {
+        self.stream.get_mut().write_all(request)
+    }
+
+    /// The second half.
+    pub(crate) fn answer(&mut self) -> std::io::Result<Answer> {
         let (status, headers) = self.head()?;
         let body = self.body(&headers)?;
         Ok(Answer {

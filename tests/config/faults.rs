@@ -502,8 +502,6 @@ duration = "1h"
 
 #[test]
 fn what_comes_later_is_refused_by_name() {
-    let not_yet = "not in this version";
-    check("[fleet]", &[(1, "fleet", not_yet)]);
     check("server.tls = {}", &[(1, "server.tls", "unknown key")]);
     check_with_pools(
         "[pools.c]\nendpoints = [\"h:1\"]\nhealth = { kind = \"grpc\" }",

@@ -57,6 +57,7 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "pools.a.dns = \"analyzer.svc:80\"",
         "pools.a.dns = { name = \"_http._tcp.analyzer.svc\", servers = [\"127.0.0.1:53\"] }",
         "rehearsal.enabled = true",
+        "fleet = { servers = [\"nats://h:1\", \"tls://n.svc\"], name = \"a\", on_isolated = \"baseline\" }",
     ] {
         check(text, true);
     }
@@ -123,6 +124,9 @@ fn the_schema_and_the_reader_agree_on_single_values() {
         "routes = [{ path = \"api\", pool = \"a\" }]",
         "rehearsal.enabled = 1",
         "fleet = []",
+        "fleet = { name = \"a\" }",
+        "fleet = { servers = [\"http://h:1\"], name = \"a\" }",
+        "fleet = { servers = [\"nats://h:1\"], name = \"a\", on_isolated = \"stay\" }",
         "[rollouts.r]",
     ] {
         check(text, false);
@@ -136,6 +140,7 @@ routes = [{ host = "*.example.org", pool = "original" }]
 server.listen = [{ address = "[::1]:80", proxy_protocol = true }]
 admin.tls = { cert = "a", key = "b", client_ca = "c" }
 pools.original.tls = { ca = "a", cert = "b", key = "c", server_name = "d.example" }
+fleet = { servers = ["nats://h:1"], name = "a", region = "b", aggregate = "region", bucket = "c", credentials = "d", user = "e", password_env = "F", password_file = "g", token_env = "H", token_file = "i", tls = { ca = "j", cert = "k", key = "l", required = true }, on_isolated = "keep", isolated_after = "60s" }
 [rollouts.analyzer]
 failover_after = "800ms"
 mirror = { share = "1%", methods = ["GET"], max_body = "64KiB", in_flight = 64, timeout = "30s", compare = { status = true, headers = ["content-type"], body = true, json = { ignore = ["/id"] }, samples = 20 } }

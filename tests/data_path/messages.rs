@@ -98,6 +98,28 @@ fn header_case_is_kept_both_ways() {
 }
 
 #[test]
+fn each_of_pipelined_heads_keeps_its_own_case() {
+    let is_ours = |line: &&str| line.to_lowercase().starts_with("x-case:");
+    let upstream = Upstream::scripted(move |mut exchange| {
+        while let Some((head, _)) = exchange.request() {
+            let line = head.lines().find(is_ours).unwrap_or_default();
+            exchange.write(&format!(
+                "HTTP/1.1 200 OK\r\n{line}\r\ncontent-length: 0\r\n\r\n"
+            ));
+        }
+    });
+    let proxy = Proxy::start("", &only(&[upstream.address()], ""));
+    let mut client = proxy.client();
+    let names = ["X-Case", "x-case", "X-CASE", "x-cASE"];
+    let ask = |name: &str| format!("GET / HTTP/1.1\r\nhost: h\r\n{name}: 1\r\n");
+    let all = names.map(ask).join("\r\n");
+    client.send(&format!("{all}connection: close\r\n\r\n"));
+    let answers = String::from_utf8(client.rest()).expect("text");
+    let seen: Vec<&str> = answers.lines().filter(is_ours).collect();
+    assert_eq!(seen, names.map(|name| format!("{name}: 1")), "{answers}");
+}
+
+#[test]
 fn pools_set_their_headers_and_nobody_else_does() {
     let (base, new) = (
         Upstream::answering(reply("base")),

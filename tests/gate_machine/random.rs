@@ -2,7 +2,10 @@
 //! outside hold at every step. The seed is printed; `SERIN_SEED` replays one, `SERIN_SEQUENCES=20000` is the nightly form
 //! (`load-tests/sequences`).
 
+use std::collections::BTreeMap;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serin::rollout::assign::Ceilings;
 use serin::rollout::gate::{Action, Cause, EventId, Gate, Input, Phase, Say};
@@ -330,7 +333,7 @@ fn play(seed: u64) -> World {
         }
         // Up only through the store's word: at once where the disk works, else by what was awaited.
         let may_rise = disk == Disk::Works || world.sim.disk == Disk::Works || awaited.is_some();
-        let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let checked = catch_unwind(std::panic::AssertUnwindSafe(|| {
             check(&world, before, may_rise);
             check_ceilings(&world, &ceilings, may_rise || raising);
             let frozen = world.gate.status(world.sim.now).people.frozen;
@@ -342,10 +345,30 @@ fn play(seed: u64) -> World {
         }));
         if let Err(panic) = checked {
             eprintln!("seed {seed}, step {step}\n{}", world.story());
-            std::panic::resume_unwind(panic);
+            resume_unwind(panic);
         }
     }
     world
+}
+
+/// Plays one seed after another, as long as there are any; gives how often each kind of event came.
+fn play_each(next: &AtomicU64, end: u64) -> BTreeMap<&'static str, u64> {
+    let mut ended = BTreeMap::new();
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= end {
+            return ended;
+        }
+        let world = catch_unwind(|| play(seed)).unwrap_or_else(|panic| {
+            // Nobody begins another one.
+            next.store(end, Ordering::Relaxed);
+            eprintln!("SERIN_SEED={seed} replays this");
+            resume_unwind(panic)
+        });
+        for kind in world.kinds() {
+            *ended.entry(kind).or_default() += 1;
+        }
+    }
 }
 
 #[test]
@@ -360,17 +383,21 @@ fn no_sequence_of_commands_and_faults_breaks_a_promise() {
         seeds.start,
         seeds.end - 1
     );
-    let mut ended = std::collections::BTreeMap::<&str, u64>::new();
-    for seed in seeds.clone() {
-        let outcome = std::panic::catch_unwind(|| play(seed));
-        let world = outcome.unwrap_or_else(|panic| {
-            eprintln!("SERIN_SEED={seed} replays this");
-            std::panic::resume_unwind(panic)
-        });
-        for kind in world.kinds() {
-            *ended.entry(kind).or_default() += 1;
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let ended = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| play_each(&next, seeds.end)))
+            .collect();
+        let mut ended = BTreeMap::<&str, u64>::new();
+        for thread in threads {
+            let of_thread = thread.join();
+            for (kind, many) in of_thread.unwrap_or_else(|panic| resume_unwind(panic)) {
+                *ended.entry(kind).or_default() += many;
+            }
         }
-    }
+        ended
+    });
     // The sequences must reach what they are meant to try.
     let reached = [
         "advanced",

@@ -295,7 +295,10 @@ fn filed(kept: &Kept, folder: &Path) -> PathBuf {
     // In two batches, so that the file has more than one member.
     let half = kept.lines.len() / 2;
     for (events, inputs) in [
-        (kept.world.sim.events.clone(), kept.lines[..half].to_vec()),
+        (
+            recorded(&kept.world.sim.events),
+            kept.lines[..half].to_vec(),
+        ),
         (Vec::new(), kept.lines[half..].to_vec()),
     ] {
         store.write(Batch {
@@ -306,6 +309,7 @@ fn filed(kept: &Kept, folder: &Path) -> PathBuf {
             run: 1,
             notices: Vec::new(),
             inputs,
+            replaces: false,
         });
     }
     store.close(seconds(60));
@@ -317,6 +321,11 @@ fn filed(kept: &Kept, folder: &Path) -> PathBuf {
             .then_some(path)
     });
     path.expect("a deployment log")
+}
+
+fn recorded(events: &[Event]) -> Vec<EventRecord> {
+    let record = |event| EventRecord::new(&name(), event);
+    events.iter().map(record).collect()
 }
 
 fn command(log: &Path, inputs: Option<PathBuf>) -> (ExitCode, String) {

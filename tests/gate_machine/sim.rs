@@ -568,6 +568,7 @@ pub(crate) fn kind(kind: &EventKind) -> &'static str {
         EventKind::RehearsalBegan { .. } => "rehearsal_began",
         EventKind::RehearsalEnded(_) => "rehearsal_ended",
         EventKind::Restarted { .. } => "restarted",
+        EventKind::FleetNoted { .. } => "fleet_noted",
         EventKind::ClockJumped { .. } => "clock_jumped",
         EventKind::Scheduled { .. } => "scheduled",
         EventKind::ApprovalAsked { .. } => "approval_asked",

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use serde_json::Value;
-use serin::rollout::gate::{
-    Event, EventKind, HookEnding, HookName, HookOutcome, Phase, RollbackCause,
-};
+use serin::records::event::EventRecord;
+use serin::rollout::gate::{EventKind, HookEnding, HookName, HookOutcome, Phase, RollbackCause};
 use serin::rollout::name::StageName;
 use serin::rollout::plan::HookKind;
 use serin::rollout::time::WallTime;
@@ -19,12 +18,12 @@ use crate::make::{PATIENCE, at, batch, event, open, open_settings, rollout, sett
 
 const NAME: &str = "canary-20251101T140001.000Z-evidence.json.gz";
 
-fn started() -> Event {
+fn started() -> EventRecord {
     event(1, 1, EventKind::Started { stages: 2 })
 }
 
 /// At 700 s.
-fn rolled_back() -> Event {
+fn rolled_back() -> EventRecord {
     let kind = EventKind::RolledBack {
         cause: RollbackCause::Tripwire,
         from: Weight::FULL,
@@ -32,14 +31,15 @@ fn rolled_back() -> Event {
         evaluations: Vec::new(),
         confidence: None,
     };
-    Event {
-        weight: Weight::ZERO,
+    EventRecord {
+        weight: 0.0,
+        weight_ppm: 0,
         phase: Phase::RollingBack,
         ..event(700, 1, kind)
     }
 }
 
-fn hook_ended() -> Event {
+fn hook_ended() -> EventRecord {
     let hook = HookName {
         kind: HookKind::Rollback,
         stage: StageName::parse("canary").expect("a name"),
@@ -194,8 +194,9 @@ fn an_archive_that_was_lost_is_written_again_at_the_next_start() {
 fn a_fallback_is_no_rollback_and_leaves_none() {
     let directory = tempfile::tempdir().expect("a directory");
     let opened = open(directory.path());
-    let fallback = Event {
-        weight: Weight::from_ppm(5_000).expect("below the whole"),
+    let fallback = EventRecord {
+        weight: 0.005,
+        weight_ppm: 5_000,
         ..rolled_back()
     };
     opened

@@ -42,7 +42,7 @@ fn a_file_of_a_newer_serin_is_not_touched() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use serin::records::event::EventRecord;
 use serin::rollout::assign::Split;
 use serin::rollout::evidence::{Evidence, Shares};
 use serin::rollout::gate::{
@@ -40,8 +41,8 @@ pub(crate) fn plan() -> Plan {
     Plan::try_from(&record).expect("a valid plan")
 }
 
-pub(crate) fn event(id: u64, run: u64, kind: EventKind) -> Event {
-    Event {
+pub(crate) fn event(id: u64, run: u64, kind: EventKind) -> EventRecord {
+    let event = Event {
         id: EventId(id),
         run,
         at: at(id * 1000),
@@ -52,7 +53,8 @@ pub(crate) fn event(id: u64, run: u64, kind: EventKind) -> Event {
         by: "gate".to_owned(),
         reason: format!("reason {id}"),
         kind,
-    }
+    };
+    EventRecord::new(&rollout(), &event)
 }
 
 /// The state after event `id`, in run `runs`.
@@ -78,6 +80,7 @@ pub(crate) fn snapshot(id: u64, runs: u64) -> Snapshot {
         rolled_back: None,
         recovery: None,
         store_fault: None,
+        fleet_trouble: None,
         decided: None,
         thin_baseline_told: false,
         freeze: None,
@@ -154,8 +157,8 @@ pub(crate) fn slot(second: u64, requests: u64) -> Slot {
     }
 }
 
-pub(crate) fn batch(events: Vec<Event>, slots: Vec<Slot>) -> Batch {
-    let last = events.last().map_or(0, |event| event.id.0);
+pub(crate) fn batch(events: Vec<EventRecord>, slots: Vec<Slot>) -> Batch {
+    let last = events.last().map_or(0, |event| event.id);
     let run = events.last().map_or(0, |event| event.run);
     Batch {
         rollout: rollout(),
@@ -165,6 +168,7 @@ pub(crate) fn batch(events: Vec<Event>, slots: Vec<Slot>) -> Batch {
         run,
         notices: Vec::new(),
         inputs: Vec::new(),
+        replaces: false,
     }
 }
 

@@ -75,10 +75,7 @@ fn a_notice_is_stored_with_its_event_and_outlives_the_process() {
     assert_eq!((waiting.total, waiting.next), (2, None));
     let body = waiting.waiting[1].body.as_deref().expect("its event");
     let read: EventRecord = serde_json::from_str(body).expect("a record");
-    assert_eq!(
-        read,
-        EventRecord::new(&rollout(), &event(3, 0, EventKind::Resumed))
-    );
+    assert_eq!(read, event(3, 0, EventKind::Resumed));
     assert!(
         due(&opened.store, WallTime::from_unix_millis(0))
             .waiting
@@ -172,4 +169,40 @@ fn a_state_of_before_there_was_an_outbox_gets_one() {
     opened.wait_stored(2);
     assert_eq!(ids(&due(&opened.store, LATER)), ["analyzer/2"]);
     assert!(path.with_file_name("serin.db.schema-1").exists());
+}
+
+#[test]
+fn what_another_process_told_waits_no_more_and_an_event_of_another_is_told_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let opened = open(directory.path());
+    for id in 1..=4 {
+        opened.store.write(told(id));
+    }
+    opened.wait_stored(4);
+    let channels = [CHANNEL.to_owned(), "other".to_owned()];
+    let notified = || {
+        let read = opened.store.notified(&rollout(), &channels);
+        let read = read.expect("the outbox is read");
+        [CHANNEL, "other"].map(|channel| read[channel].0)
+    };
+    assert_eq!(notified(), [0, 4], "nothing is wanted of the other one");
+    let up_to_two = [(CHANNEL.to_owned(), EventId(2))];
+    changed(&opened, |store| {
+        store.settled_elsewhere(&rollout(), up_to_two.into());
+    });
+    assert_eq!(
+        ids(&due(&opened.store, LATER)),
+        ["analyzer/3", "analyzer/4"]
+    );
+    assert_eq!(notified(), [2, 4]);
+    // Event 2 is another one after all: of what was told of the former nothing is left.
+    let mut other = batch(vec![event(2, 0, EventKind::Paused)], Vec::new());
+    other.replaces = true;
+    other.notices = told(2).notices;
+    changed(&opened, |store| store.write(other));
+    assert_eq!(
+        ids(&due(&opened.store, LATER)),
+        ["analyzer/3", "analyzer/4", "analyzer/2"]
+    );
+    assert_eq!(notified(), [1, 4]);
 }

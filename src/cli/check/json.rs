@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::people::stabilization_json;
 use super::{detects, notes, printed, rate_needed, weight_of};
 use crate::calendar::moment_text;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, How, Origin};
 use crate::rollout::name::RoleName;
 use crate::rollout::plan::{OnSuccess, Plan};
 use crate::rollout::stats::detectable::CHANCE;
@@ -31,8 +31,25 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
             shown
         })
         .collect();
-    let shown =
-        json!({ "file": file, "valid": true, "rollouts": rollouts, "notes": notes(config) });
+    let environment: Vec<Value> = config
+        .environment
+        .iter()
+        .map(|Origin { key, variable, how }| {
+            let how = match how {
+                How::Override => "override",
+                How::Template => "template",
+                How::Default => "default",
+            };
+            json!({ "key": key, "variable": variable, "how": how })
+        })
+        .collect();
+    let shown = json!({
+        "file": file,
+        "valid": true,
+        "rollouts": rollouts,
+        "environment": environment,
+        "notes": notes(config),
+    });
     format!("{shown:#}\n")
 }
 

@@ -1,7 +1,7 @@
 //! The plan as a table: stages with what each needs, then the conditions of each.
 
 use super::people::{joined, schedule, stabilization};
-use super::{detects, headline, needs, notes_text, outside, printed, weight_of};
+use super::{detects, environment_text, headline, needs, notes_text, outside, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::plan::{OnFailure, OnSuccess, Plan, Stage};
 use crate::rollout::time::format_duration;
@@ -40,7 +40,7 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
     if let Some(channels) = outside::channels(config) {
         text += &format!("\ntold: {channels}\n");
     }
-    text + &notes_text(config)
+    text + &environment_text(config) + &notes_text(config)
 }
 
 fn stage_rows(plan: &Plan) -> String {

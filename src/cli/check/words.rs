@@ -1,7 +1,7 @@
 //! The plan in words, for a person who has to say yes to it.
 
 use super::people::{joined, schedule, stabilization};
-use super::{detects, headline, needs, notes_text, outside, printed, weight_of};
+use super::{detects, environment_text, headline, needs, notes_text, outside, printed, weight_of};
 use crate::config::Config;
 use crate::rollout::condition::Condition;
 use crate::rollout::name::RolloutName;
@@ -24,7 +24,7 @@ pub(super) fn plans(file: &str, config: &Config) -> String {
     if let Some(channels) = outside::channels(config) {
         text += &format!("\nTold of it: {channels}.\n");
     }
-    text + &notes_text(config)
+    text + &environment_text(config) + &notes_text(config)
 }
 
 fn plan_words(name: &RolloutName, plan: &Plan) -> String {

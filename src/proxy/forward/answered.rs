@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::{StatusCode, response};
 
 use super::{Course, Passed, Reply};
 use crate::proxy::body::Upload;
@@ -21,6 +19,7 @@ use crate::proxy::stay::OnCanary;
 use crate::proxy::upgrade::Asked;
 use crate::rollout::slot::Class;
 use crate::telemetry::Tally;
+use crate::upstream::answer::{Answer, Unanswered};
 use crate::upstream::connect::Connection;
 
 impl Course {
@@ -29,17 +28,21 @@ impl Course {
         order: &mut Order,
         mut trial: Trial,
         connection: Connection<Upload>,
-        answer: Response<Incoming>,
+        answer: Answer,
         now: Instant,
     ) -> Result<Reply, Failure> {
-        connection.link().heard();
-        for _ in 0..connection.link().take_informational() {
+        for _ in 0..connection.take_informational() {
             self.worker.recorder.tally(Tally::InformationalDropped);
         }
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switched(order, trial, connection, answer, now);
+        let Answer {
+            head: parts,
+            spelling,
+            body: incoming,
+        } = answer;
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            let reply = self.switched(order, trial, connection, parts, now)?;
+            return Ok((reply.0, spelling, reply.1));
         }
-        let (parts, incoming) = answer.into_parts();
         trial.saw(parts.status);
         let is_mistaken = |asked: &Asked| asked.is_mistaken(parts.status);
         if parts.status.is_informational()
@@ -90,7 +93,7 @@ impl Course {
             shadow,
         };
         let download = Download::new(&self.worker, opening);
-        Ok((parts, Passed::Download(download)))
+        Ok((parts, spelling, Passed::Download(Box::new(download))))
     }
 
     // A 101, which has to grant what was asked.
@@ -99,18 +102,19 @@ impl Course {
         order: &Order,
         mut trial: Trial,
         connection: Connection<Upload>,
-        mut answer: Response<Incoming>,
+        mut parts: response::Parts,
         now: Instant,
-    ) -> Result<Reply, Failure> {
-        let endpoint = hyper::upgrade::on(&mut answer);
-        let (mut parts, _) = answer.into_parts();
+    ) -> Result<(response::Parts, Passed), Failure> {
         let granted = order
             .asked
             .as_ref()
             .and_then(|asked| Some((asked, asked.granted(&parts)?)));
-        let Some((asked, chosen)) = granted else {
+        let endpoint = connection.endpoint().id();
+        // Only HTTP/1 has a 101, so that there is a connection to take.
+        let granted = granted.and_then(|granted| Some((granted, connection.switch()?)));
+        let Some(((asked, chosen), (link, endpoint))) = granted else {
             trial.fail(None);
-            self.tried.push(connection.endpoint().id());
+            self.tried.push(endpoint);
             return Err(Failure::BadAnswer);
         };
         headers::strip_answer_hops(&mut parts.headers);
@@ -119,7 +123,7 @@ impl Course {
             latency: trial.head_latency(now),
             canary: self.on_canary(&trial),
             trial,
-            link: connection.switch(),
+            link,
             endpoint,
             class: Class::Ok,
             now,
@@ -138,16 +142,15 @@ impl Course {
         Some(OnCanary::new(rollout, choice, segment))
     }
 
-    // Why hyper gave no answer.
+    // Why there is no answer.
     pub(super) fn refused(
         &mut self,
-        order: &mut Order,
+        order: &Order,
         mut trial: Trial,
         connection: &Connection<Upload>,
-        mut error: TrySendError<Request<Upload>>,
+        unanswered: Unanswered,
     ) -> Failure {
-        let unsent = error.take_message();
-        let error = error.into_error();
+        let Unanswered { error, was_unsent } = unanswered;
         tracing::debug!(%error, endpoint = connection.endpoint().address(), "no answer");
         if let Some(fault) = order.source.as_ref().and_then(|source| source.fault()) {
             trial.withdraw();
@@ -155,12 +158,7 @@ impl Course {
         }
         let refusal = Refusal::of(&error);
         connection.retire();
-        let was_unsent = unsent.is_some();
-        if let Some(request) = unsent
-            && !connection.is_shared()
-        {
-            order.take_back(request, self.held.pool(self.pool));
-        }
+        let was_unsent = was_unsent && order.is_whole();
         let not_processed = refusal == Refusal::NotProcessed && order.is_whole();
         let is_stale = connection.reused() && !connection.answered() && refusal == Refusal::Broken;
         if is_stale {
@@ -176,9 +174,6 @@ impl Course {
         self.tried.push(connection.endpoint().id());
         if was_unsent {
             return Failure::ConnectFailed;
-        }
-        if connection.link().is_endless() {
-            return Failure::BadAnswer;
         }
         match refusal {
             Refusal::Malformed => Failure::BadAnswer,

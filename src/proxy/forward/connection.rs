@@ -39,7 +39,7 @@ impl Course {
             whose: &self.whose,
         };
         if !self.is_resent {
-            while let Some(connection) = connections.take(way, now, patience) {
+            while let Some(mut connection) = connections.take(way, now, patience) {
                 // What may be sent once only is not sent into a connection that its server has just closed. HTTP/2 says
                 // what was not processed.
                 let may_go = order.is_idempotent || connection.is_shared();

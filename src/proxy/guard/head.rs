@@ -7,6 +7,7 @@ use http::Uri;
 
 use super::super::respond::Fault;
 use crate::config::Limits;
+use crate::upstream::http1::Spelling;
 
 /// Empty lines in front of a request, as old clients send them after a body (RFC 9112, 2.2).
 const EMPTY_LINES: u8 = 2;
@@ -24,6 +25,7 @@ pub(super) struct Head {
     length: Option<u64>,
     coding: Option<Coding>,
     has_upgrade: bool,
+    spelling: Spelling,
 }
 
 /// HTTP/1.x.
@@ -81,6 +83,11 @@ impl Head {
         self.has_upgrade && self.version == Some(Minor::One)
     }
 
+    /// How its names were written.
+    pub(super) fn take_spelling(&mut self) -> Spelling {
+        std::mem::take(&mut self.spelling)
+    }
+
     // What can be said of a line before its end has come; said first of a whole one, too, so that the same bytes are refused
     // for the same reason however they come.
     fn is_worth_more(&self, bytes: &[u8], limits: &Limits) -> Result<(), Fault> {
@@ -128,6 +135,7 @@ impl Head {
                     return Err(Fault::HeadersTooLarge);
                 }
                 let (name, value) = header(line)?;
+                self.spelling.note(name);
                 self.note(name, value)?;
                 Ok(false)
             }
@@ -222,10 +230,12 @@ pub(super) fn header(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     let colon = memchr::memchr(b':', line).ok_or(Fault::BadRequest("a header without a colon"))?;
     let (name, value) = line.split_at(colon);
     let value = value.get(1..).unwrap_or_default();
-    if name.is_empty() || !name.iter().copied().all(is_token) {
+    if name.is_empty() || !name.iter().all(|&byte| TOKENS[usize::from(byte)]) {
         return Err(Fault::BadRequest("malformed header name"));
     }
-    if !value.iter().copied().all(is_text) {
+    // Without a way out in between, so that many bytes are looked at at once.
+    let has_control = |found: bool, &byte: &u8| found | !is_text(byte);
+    if value.iter().fold(false, has_control) {
         return Err(Fault::BadRequest("a control character in a header"));
     }
     Ok((name, trimmed(value)))
@@ -250,6 +260,17 @@ fn number(text: &[u8]) -> Option<u64> {
     text.iter().try_fold(0, digit)
 }
 
+/// `is_token` of every byte.
+const TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
+    let mut byte = 0;
+    while byte < tokens.len() {
+        tokens[byte] = is_token(byte as u8);
+        byte += 1;
+    }
+    tokens
+};
+
 /// Bytes of a token (RFC 9110, 5.6.2).
 pub(in crate::proxy) const fn is_token(byte: u8) -> bool {
     matches!(byte,
@@ -259,5 +280,5 @@ pub(in crate::proxy) const fn is_token(byte: u8) -> bool {
 
 /// Bytes of a field's value (RFC 9110, 5.5): visible, blank, tab, and what is not ASCII.
 pub(super) const fn is_text(byte: u8) -> bool {
-    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+    (byte >= 0x20) & (byte != 0x7f) | (byte == b'\t')
 }

@@ -15,8 +15,11 @@ use chunks::Chunks;
 pub(super) use head::is_token;
 use head::{Framing, Head};
 
+use std::collections::VecDeque;
+
 use super::respond::Fault;
 use crate::config::Limits;
+use crate::upstream::http1::Spelling;
 
 /// Framing of one connection's messages, from its first byte on.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Guard {
     limits: Limits,
     state: State,
     heads: u32,
+    /// Of heads that passed, until they are taken.
+    spellings: VecDeque<Spelling>,
 }
 
 /// What became of some bytes.
@@ -58,12 +63,18 @@ impl Guard {
             limits,
             state: State::Head(Head::default()),
             heads: 0,
+            spellings: VecDeque::new(),
         }
     }
 
     /// Heads that passed whole.
     pub(super) fn heads(&self) -> u32 {
         self.heads
+    }
+
+    /// How the names of the next head that passed were written.
+    pub(super) fn take_spelling(&mut self) -> Option<Spelling> {
+        self.spellings.pop_front()
     }
 
     /// Whether the next byte belongs to a message whose head has passed.
@@ -116,6 +127,7 @@ impl Guard {
                 };
                 self.heads = self.heads.wrapping_add(1);
                 let asks_upgrade = head.asks_upgrade();
+                self.spellings.push_back(head.take_spelling());
                 self.state = match framing {
                     Framing::Sized(0) if asks_upgrade => State::Paused,
                     Framing::Sized(0) => State::Head(Head::default()),

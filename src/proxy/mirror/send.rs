@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Request;
 use http::header::HeaderName;
-use http::{Request, Response};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
 
 use super::Shadow;
 use super::compare::{self, Said};
@@ -17,7 +17,10 @@ use crate::clock;
 use crate::proxy::order::addressed;
 use crate::telemetry::{MirrorDifference, MirrorSample, Mirrored};
 use crate::upstream::admission::Entry;
-use crate::upstream::connect::{Connection, Patience, Way};
+use crate::upstream::answer::Answer;
+use crate::upstream::connect::{Connection, Outgoing, Patience, Way};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::http1::{RequestHead, Spelling};
 use crate::upstream::pool::Ask;
 
 /// How long a connection may take to be ready again after its answer was read.
@@ -43,6 +46,13 @@ enum Lost {
 
 type Line = Connection<Full<Bytes>>;
 
+/// A copy as one endpoint gets it.
+struct Sending<'a> {
+    shadow: &'a Shadow,
+    endpoint: &'a Endpoint,
+    spelling: Spelling,
+}
+
 /// Sends a copy, and counts what became of it.
 pub(super) async fn run(mut shadow: Box<Shadow>) {
     let until = clock::now() + shadow.mirror.rule.timeout;
@@ -62,21 +72,26 @@ impl Shadow {
                 self.worker.mirrors.give_back(connection, clock::now());
                 return Err(Lost::Unsent);
             }
-            let request = self.request(&connection);
-            let sending = connection.send(request);
+            let endpoint = Arc::clone(connection.endpoint());
+            let copy = Sending {
+                shadow: self,
+                endpoint: &endpoint,
+                spelling: Spelling::default(),
+            };
+            let sending = connection.send(&copy);
             let Ok(sent) = self.worker.deadlines.within(left(until)?, sending).await else {
                 connection.suspect();
                 return Err(Lost::Failed);
             };
             match sent {
                 Ok(answer) => return self.read(connection, answer, until).await,
-                Err(mut error) => {
-                    let was_unsent = error.take_message().is_some();
-                    let error = error.into_error();
+                Err(unanswered) => {
+                    let error = unanswered.error;
                     tracing::debug!(%error, endpoint = connection.endpoint().address(), "a copy was not answered");
                     connection.retire();
                     let is_stale = connection.reused() && !connection.answered();
-                    let goes_again = is_stale && (was_unsent || self.method.is_idempotent());
+                    let goes_again =
+                        is_stale && (unanswered.was_unsent || self.method.is_idempotent());
                     if !may_reuse || !goes_again {
                         return Err(Lost::Failed);
                     }
@@ -116,7 +131,7 @@ impl Shadow {
         };
         if may_reuse {
             let take = || connections.take(way, clock::now(), patience);
-            while let Some(connection) = take() {
+            while let Some(mut connection) = take() {
                 if connection.is_shared() || connection.is_still_ready().await {
                     return Ok(connection);
                 }
@@ -134,23 +149,9 @@ impl Shadow {
         }
     }
 
-    fn request(&self, connection: &Line) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(self.body.clone()));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = self.headers.clone();
-        addressed(&mut request, self.canary(), connection.endpoint());
-        request
-    }
-
     // Reads an answer to its end, or as far as one is looked at: what comes after that is cut off.
-    async fn read(
-        &self,
-        connection: Line,
-        answer: Response<Incoming>,
-        until: Instant,
-    ) -> Result<Reply, Lost> {
-        let (head, mut body) = answer.into_parts();
+    async fn read(&self, connection: Line, answer: Answer, until: Instant) -> Result<Reply, Lost> {
+        let Answer { head, mut body, .. } = answer;
         if head.status.is_informational() {
             return Err(Lost::Failed);
         }
@@ -235,6 +236,34 @@ impl Shadow {
             differences,
         };
         self.mirror.meter.keep(sample, most);
+    }
+}
+
+// === impl Sending ===
+
+impl Outgoing<Full<Bytes>> for Sending<'_> {
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.shadow.method,
+            target: &self.shadow.uri,
+            headers: &self.shadow.headers,
+            set: &self.shadow.canary().request_headers,
+            host: self.endpoint.address(),
+            spelling: &self.spelling,
+        }
+    }
+
+    fn body(&self) -> Full<Bytes> {
+        Full::new(self.shadow.body.clone())
+    }
+
+    fn request(&self) -> Request<Full<Bytes>> {
+        let mut request = Request::new(self.body());
+        *request.method_mut() = self.shadow.method.clone();
+        *request.uri_mut() = self.shadow.uri.clone();
+        *request.headers_mut() = self.shadow.headers.clone();
+        addressed(&mut request, self.shadow.canary(), self.endpoint);
+        request
     }
 }
 

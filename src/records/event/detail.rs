@@ -118,6 +118,10 @@ pub enum Detail {
         gap_ms: u64,
         windows_kept: bool,
     },
+    /// Of the fleet: a member that fell silent or had gone back alone.
+    FleetNoted {
+        what: String,
+    },
     ClockJumped {
         by_ms: i64,
     },
@@ -261,6 +265,7 @@ impl Detail {
             Self::RehearsalBegan { .. } => "rehearsal_began",
             Self::RehearsalEnded(_) => "rehearsal_ended",
             Self::Restarted { .. } => "restarted",
+            Self::FleetNoted { .. } => "fleet_noted",
             Self::ClockJumped { .. } => "clock_jumped",
             Self::Scheduled { .. } => "scheduled",
             Self::ApprovalAsked { .. } => "approval_asked",
@@ -315,6 +320,7 @@ impl Detail {
             | Self::RehearsalBegan { .. }
             | Self::RehearsalEnded(_)
             | Self::Restarted { .. }
+            | Self::FleetNoted { .. }
             | Self::ClockJumped { .. }
             | Self::Scheduled { .. }
             | Self::ApprovalsVoided { .. }

@@ -160,6 +160,7 @@ impl From<&EventKind> for Detail {
                 gap_ms: millis(*gap),
                 windows_kept: *windows_kept,
             },
+            EventKind::FleetNoted { what } => Self::FleetNoted { what: what.clone() },
             EventKind::ClockJumped { by_ms } => Self::ClockJumped { by_ms: *by_ms },
             EventKind::Scheduled { stages, start_at } => Self::Scheduled {
                 stages: *stages,

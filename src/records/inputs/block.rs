@@ -108,7 +108,11 @@ impl BlockLine {
     }
 }
 
-fn put_sight(out: &mut Vec<u8>, sight: &Sight, segments: &mut Vec<Arc<str>>) {
+pub(in crate::records) fn put_sight(
+    out: &mut Vec<u8>,
+    sight: &Sight,
+    segments: &mut Vec<Arc<str>>,
+) {
     let flags = [
         (CANARY, sight.arm == Arm::Canary),
         (FIRST_ERROR, sight.first.error),
@@ -132,7 +136,11 @@ fn put_sight(out: &mut Vec<u8>, sight: &Sight, segments: &mut Vec<Arc<str>>) {
     }
 }
 
-fn put_assigned(out: &mut Vec<u8>, one: &Assigned, segments: &mut Vec<Arc<str>>) {
+pub(in crate::records) fn put_assigned(
+    out: &mut Vec<u8>,
+    one: &Assigned,
+    segments: &mut Vec<Arc<str>>,
+) {
     let flags = [
         (CANARY, one.arm == Arm::Canary),
         (SEGMENT, one.segment.is_some()),
@@ -161,7 +169,10 @@ fn segment(reader: &mut Reader<'_>, segments: &[Arc<str>]) -> Result<Arc<str>, D
     name.cloned().ok_or(DecodeError::Range("a segment"))
 }
 
-fn assigned(reader: &mut Reader<'_>, segments: &[Arc<str>]) -> Result<Assigned, DecodeError> {
+pub(in crate::records) fn assigned(
+    reader: &mut Reader<'_>,
+    segments: &[Arc<str>],
+) -> Result<Assigned, DecodeError> {
     let flags = reader.byte()?;
     let is = |flag| flags & flag != 0;
     Ok(Assigned {
@@ -183,7 +194,7 @@ const fn arm(flags: u8) -> Arm {
     }
 }
 
-fn sight(
+pub(in crate::records) fn sight(
     reader: &mut Reader<'_>,
     learner: LearnerHash,
     segments: &[Arc<str>],

@@ -57,6 +57,8 @@ pub(super) struct State {
     #[serde(default)]
     recovery: Option<RecoveryState>,
     store_fault: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fleet_trouble: Option<String>,
     decided: Option<DecidedState>,
     thin_baseline_told: bool,
     #[serde(default)]
@@ -178,6 +180,7 @@ impl From<&Snapshot> for State {
             rolled_back: snapshot.rolled_back.map(Moments::from),
             recovery: snapshot.recovery.as_ref().map(RecoveryState::from),
             store_fault: snapshot.store_fault.clone(),
+            fleet_trouble: snapshot.fleet_trouble.clone(),
             decided: snapshot.decided.as_ref().map(DecidedState::from),
             thin_baseline_told: snapshot.thin_baseline_told,
             freeze: snapshot.freeze.as_ref().map(FreezeState::from),
@@ -223,6 +226,7 @@ impl State {
             rolled_back: self.rolled_back.map(Now::from),
             recovery: self.recovery.map(Recovery::from),
             store_fault: self.store_fault,
+            fleet_trouble: self.fleet_trouble,
             decided: self.decided.map(Decided::from),
             thin_baseline_told: self.thin_baseline_told,
             freeze: self.freeze.map(Freeze::from),

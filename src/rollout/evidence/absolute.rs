@@ -183,7 +183,7 @@ impl Absolute {
         let is_judged = learners > 0 && !self.baseline_breaks_it();
         if is_judged {
             let before = self.onset.ln_e();
-            self.onset.add_each(self.steps.ln_lrs(failed, learners));
+            self.steps.take_in(&mut self.onset, failed, learners);
             self.bursts.note(before, self.onset.ln_e());
         }
         is_judged

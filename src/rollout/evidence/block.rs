@@ -147,6 +147,11 @@ impl Block {
         sights.filter(move |sight| sight.epoch >= epoch)
     }
 
+    /// How many there are, of every split.
+    pub const fn sights_len(&self) -> usize {
+        self.sights.len()
+    }
+
     /// Those who are not named, of a split of `epoch` or later.
     pub fn crowd(&self, epoch: u64) -> Crowd {
         let mut sum = Crowd::default();

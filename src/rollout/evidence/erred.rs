@@ -38,6 +38,9 @@ const SHARE_NEEDS: u64 = 100;
 pub struct Marks {
     /// Empty, or one for each page.
     pages: Vec<Option<Arc<Page>>>,
+    /// All pages laid over each other: where it has no mark, none of them has. It stays in the cache where the pages
+    /// do not, and most who are looked for are not marked.
+    shadow: Option<Arc<Page>>,
     len: u64,
 }
 
@@ -69,8 +72,12 @@ pub struct Minute {
 impl Marks {
     pub fn contains(&self, place: u32) -> bool {
         let (page, word, bit) = within(place);
-        let page = self.pages.get(page).and_then(Option::as_ref);
-        page.is_some_and(|page| page[word] >> bit & 1 == 1)
+        let has = |page: &Page| page[word] >> bit & 1 == 1;
+        if !self.shadow.as_deref().is_some_and(has) {
+            return false;
+        }
+        let page = self.pages.get(page).and_then(Option::as_deref);
+        page.is_some_and(has)
     }
 
     pub fn insert(&mut self, place: u32) {
@@ -79,9 +86,15 @@ impl Marks {
             self.pages.resize(PAGES, None);
         }
         let page = self.pages[page].get_or_insert_with(|| Arc::new([0; PAGE_WORDS]));
-        let word = &mut Arc::make_mut(page)[word];
-        self.len += u64::from(*word >> bit & 1 == 0);
-        *word |= 1 << bit;
+        if page[word] >> bit & 1 == 1 {
+            return;
+        }
+        Arc::make_mut(page)[word] |= 1 << bit;
+        self.len += 1;
+        let shadow = self.shadow.get_or_insert_with(|| Arc::new([0; PAGE_WORDS]));
+        if shadow[word] >> bit & 1 == 0 {
+            Arc::make_mut(shadow)[word] |= 1 << bit;
+        }
     }
 
     /// Pages with a mark, with their numbers, in order.
@@ -140,7 +153,7 @@ impl Erred {
     /// failed. `failed` is `None` for who cannot be judged.
     pub fn count<'a>(
         &mut self,
-        sights: impl Iterator<Item = &'a Sight>,
+        sights: impl Iterator<Item = &'a Sight> + Clone,
         failed: impl Fn(&Sight) -> Option<bool>,
     ) -> BlockCounts {
         self.count_beside(&Crowd::default(), sights, failed)
@@ -150,7 +163,7 @@ impl Erred {
     pub fn count_beside<'a>(
         &mut self,
         crowd: &Crowd,
-        sights: impl Iterator<Item = &'a Sight>,
+        sights: impl Iterator<Item = &'a Sight> + Clone,
         failed: impl Fn(&Sight) -> Option<bool>,
     ) -> BlockCounts {
         let (mut seen, mut failing) = (crowd.learners, [0; 2]);
@@ -158,25 +171,28 @@ impl Erred {
             *active += learners;
         }
         let nobody_failed_before = self.current.is_empty() && self.previous.is_empty();
-        let mut marks = Vec::new();
-        for sight in sights {
+        let mut any_failed = false;
+        for sight in sights.clone() {
             let Some(failed) = failed(sight) else {
                 continue;
             };
             let (arm, place) = (sight.arm.index(), place_of(sight));
-            let marked = !nobody_failed_before && self.current.contains(place);
+            // Without a branch on what was found: it is a guess each time, and the next looks need not wait for it.
+            let (marked, was_marked) = match nobody_failed_before {
+                true => (false, false),
+                false => (self.current.contains(place), self.previous.contains(place)),
+            };
+            let fresh = u64::from(!(marked | was_marked));
             self.minute.active[arm] += 1;
             self.minute.marked[arm] += u64::from(marked);
-            if failed {
-                marks.push(place);
-            }
-            if nobody_failed_before || !marked && !self.previous.contains(place) {
-                seen[arm] += 1;
-                failing[arm] += u64::from(failed);
-            }
+            any_failed |= failed;
+            seen[arm] += fresh;
+            failing[arm] += fresh & u64::from(failed);
         }
-        for place in marks {
-            self.current.insert(place);
+        if any_failed {
+            for sight in sights.filter(|sight| failed(sight) == Some(true)) {
+                self.current.insert(place_of(sight));
+            }
         }
         let [baseline, canary] = seen;
         let (baseline_failed, canary_failed) =
@@ -188,6 +204,23 @@ impl Erred {
             canary_failed,
             canary,
         }
+    }
+
+    /// Counts a block in which none of these learners fails, by `Arm::index`. `None` where somebody had failed before:
+    /// then they have to be told apart.
+    pub fn count_well(&mut self, learners: [u64; 2]) -> Option<BlockCounts> {
+        if !(self.current.is_empty() && self.previous.is_empty()) {
+            return None;
+        }
+        for (active, learners) in self.minute.active.iter_mut().zip(learners) {
+            *active += learners;
+        }
+        let [baseline, canary] = learners;
+        Some(BlockCounts {
+            baseline,
+            canary,
+            ..BlockCounts::default()
+        })
     }
 
     /// Canary learners counted as failing over the present and the previous epoch.

@@ -52,19 +52,44 @@ impl Latency {
             self.choose(crowd, sights);
             return;
         }
-        let before = self.ln_e().unwrap_or(0.0);
+        let before = self.ln_es();
+        let timed = sights
+            .iter()
+            .filter_map(|sight| Some((sight.arm, sight.edges?)));
+        let (mut learners, mut slowest) = (crowd.learners, 0);
+        for (arm, exceeded) in timed {
+            learners[arm.index()] += 1;
+            slowest = slowest.max(exceeded);
+        }
         for Edge { edge, track } in &mut self.edges {
+            if slowest <= *edge && track.add_well(start, learners, odds_margin) {
+                continue;
+            }
             let slower = |sight: &Sight| sight.edges.map(|exceeded| exceeded > *edge);
             track.add_beside(crowd, start, sights, odds_margin, slower);
         }
-        let after = self.ln_e().unwrap_or(0.0);
-        self.bursts.note(before, after);
+        // The mean is above 0 only where one of them is.
+        let edges = &self.edges;
+        if edges.iter().all(|edge| edge.track.ln_e() <= 0.0) {
+            self.bursts = Bursts::default();
+            return;
+        }
+        let after = ln_mean(&self.ln_es()[..edges.len()]);
+        self.bursts.note(ln_mean(&before[..edges.len()]), after);
     }
 
     /// ln of the mean over the edges; `None` until they are chosen.
     pub fn ln_e(&self) -> Option<f64> {
-        let ln_es: Vec<f64> = self.edges.iter().map(|edge| edge.track.ln_e()).collect();
-        (!ln_es.is_empty()).then(|| ln_mean(&ln_es))
+        (!self.edges.is_empty()).then(|| ln_mean(&self.ln_es()[..self.edges.len()]))
+    }
+
+    // Of each edge; there are at most as many.
+    fn ln_es(&self) -> [f64; LATENCY_EDGES] {
+        let mut ln_es = [0.0; LATENCY_EDGES];
+        for (ln_e, edge) in ln_es.iter_mut().zip(&self.edges) {
+            *ln_e = edge.track.ln_e();
+        }
+        ln_es
     }
 
     /// The edge that says most.

@@ -111,7 +111,8 @@ impl Evidence {
             Some(name) => !is_left_out(ceilings, name),
             None => true,
         };
-        let sights: Vec<&Sight> = block.sights(epoch).filter(is_in).collect();
+        let mut sights: Vec<&Sight> = Vec::with_capacity(block.sights_len());
+        sights.extend(block.sights(epoch).filter(is_in));
         let crowd = block.crowd(epoch);
         let on_canary = sights.iter().filter(|sight| sight.arm == Arm::Canary);
         self.blocks += 1;
@@ -168,6 +169,26 @@ impl Evidence {
     /// The same without the segment at this place.
     pub fn ln_weighted_but(&self, which: Regression, segment: Option<usize>) -> f64 {
         weighted_sum(which, self.readings_but(segment).into_iter())
+    }
+
+    /// Whether an alarm stands: the sum over the proven processes reaches a limit, in nats.
+    pub fn alarms(&self, which: Regression, limit: f64) -> bool {
+        // The weights add up to at most 1, and so the sum to no more than its largest term.
+        self.highest_ln_e() >= limit && self.ln_proven(which) >= limit
+    }
+
+    // Of every process, and every part of one.
+    fn highest_ln_e(&self) -> f64 {
+        let tracks = [self.errors.ln_e(), self.client_errors.ln_e()];
+        let edges = self.latency.edges.iter().map(|edge| edge.track.ln_e());
+        let limits = self.absolute.iter().map(|limit| limit.onset.ln_e());
+        let segments = self.segments.each.iter().map(|segment| segment.own.ln_e());
+        let all = tracks
+            .into_iter()
+            .chain(edges)
+            .chain(limits)
+            .chain(segments);
+        all.fold(f64::NEG_INFINITY, f64::max)
     }
 
     /// The same over those processes alone that enough learners failed in: what an alarm needs.
@@ -315,9 +336,7 @@ impl Evidence {
             canary_failed: canary.errors,
             canary: canary.counted,
         };
-        if let Some(ln_lrs) = compare::ln_lrs(odds_margin, counts) {
-            self.requests.add(&ln_lrs);
-        }
+        compare::take_in(&mut self.requests, odds_margin, counts);
     }
 }
 
@@ -335,6 +354,16 @@ impl Track {
         self.onset.ln_e()
     }
 
+    // A block in which nobody fails. Answers whether it was taken in: not where somebody had failed before.
+    fn add_well(&mut self, start: Timestamp, learners: [u64; 2], odds_margin: f64) -> bool {
+        self.erred.turn(start);
+        let counts = self.erred.count_well(learners);
+        if let Some(counts) = counts {
+            compare::take_in(&mut self.onset, odds_margin, counts);
+        }
+        counts.is_some()
+    }
+
     fn add_beside(
         &mut self,
         crowd: &Crowd,
@@ -347,9 +376,7 @@ impl Track {
         let counts = self
             .erred
             .count_beside(crowd, sights.iter().copied(), failed);
-        if let Some(ln_lrs) = compare::ln_lrs(odds_margin, counts) {
-            self.onset.add(&ln_lrs);
-        }
+        compare::take_in(&mut self.onset, odds_margin, counts);
     }
 }
 

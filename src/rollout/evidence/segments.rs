@@ -141,9 +141,7 @@ impl Segments {
 
     pub(super) fn add_errors(&mut self, odds_margin: f64, counted: &Counted) {
         for (segment, mine) in self.each.iter_mut().zip(&counted.each) {
-            if let Some(ln_lrs) = compare::ln_lrs(odds_margin, *mine) {
-                segment.own.add(&ln_lrs);
-            }
+            compare::take_in(&mut segment.own, odds_margin, *mine);
             segment.errors.add(odds_margin, counted.all, *mine);
         }
     }
@@ -161,7 +159,7 @@ impl Segments {
             if let Some(onset) = segment.absolute.get_mut(place)
                 && others.canary > 0
             {
-                onset.add_each(steps.ln_lrs(others.canary_failed, others.canary));
+                steps.take_in(onset, others.canary_failed, others.canary);
             }
         }
     }
@@ -212,9 +210,7 @@ impl Others {
     }
 
     fn add(&mut self, odds_margin: f64, all: BlockCounts, mine: BlockCounts) {
-        if let Some(ln_lrs) = compare::ln_lrs(odds_margin, but(all, mine)) {
-            self.onset.add(&ln_lrs);
-        }
+        compare::take_in(&mut self.onset, odds_margin, but(all, mine));
         self.failing[0] += mine.canary_failed;
     }
 }

@@ -20,7 +20,6 @@ use crate::rollout::plan::Plan;
 use crate::rollout::segments::{MAX_SEGMENT_LEN, is_left_out};
 use crate::rollout::time::Now;
 use crate::rollout::weight::Weight;
-use crate::rollout::window::Part;
 
 /// As many segments as a file may ask for.
 const MAX_CEILINGS: usize = 1024;
@@ -170,14 +169,6 @@ impl Gate {
     /// Whether windows keep segments apart.
     pub(super) fn tells_segments(&self) -> bool {
         self.plan().is_some_and(Plan::reads_segments)
-    }
-
-    /// A part as the windows keep it.
-    pub(super) fn as_told(&self, part: Part) -> Part {
-        match self.tells_segments() {
-            true => part,
-            false => part.without_segments(),
-        }
     }
 
     pub(super) fn is_left_out(&self, segment: &str) -> bool {

@@ -279,6 +279,10 @@ pub enum EventKind {
         hook: HookName,
         ending: HookEnding,
     },
+    /// Of the fleet: a member that fell silent or had gone back alone.
+    FleetNoted {
+        what: String,
+    },
     /// The wall clock jumped by this many milliseconds against the monotonic one.
     ClockJumped {
         by_ms: i64,

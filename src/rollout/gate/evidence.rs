@@ -11,7 +11,7 @@ use super::emit::Author;
 use super::input::Observed;
 use super::shares::SharesStatus;
 use crate::rollout::condition::Regression;
-use crate::rollout::evidence::{Evidence, Limit, PROOF_LEARNERS, Reading, SegmentReading};
+use crate::rollout::evidence::{Evidence, PROOF_LEARNERS, Reading, SegmentReading};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::{Mode, Plan};
 use crate::rollout::stats::combine::{Part, ln_limit};
@@ -78,13 +78,12 @@ impl Gate {
         if blocks.peek().is_none() {
             return;
         }
-        let limits = run.plan.stages.get(stage).map(Limit::of_stage);
-        let limits = limits.unwrap_or_default();
+        let limits = run.plan.limits(stage);
         let odds_margin = run.plan.gate.evidence.odds_margin;
         let ceilings = &self.state.split.ceilings;
         for block in blocks {
             run.evidence
-                .add(block, epoch, odds_margin, &limits, ceilings);
+                .add(block, epoch, odds_margin, limits, ceilings);
         }
     }
 
@@ -119,7 +118,7 @@ impl Gate {
             return None;
         }
         let by_request = by_request_alone(evidence, which) && evidence.ln_by_request() >= limit;
-        Some(by_request || evidence.ln_proven(which) >= limit)
+        Some(by_request || evidence.alarms(which, limit))
     }
 
     /// What an alarm lacks to roll back.

@@ -71,6 +71,7 @@ impl Gate {
             Cause::Criteria | Cause::NoData => self.confidence_of_hold(&evaluations),
             Cause::Outage
             | Cause::NoBaseline
+            | Cause::Fleet
             | Cause::Condition
             | Cause::Alarm
             | Cause::Manual
@@ -209,6 +210,9 @@ impl Gate {
             && (self.baseline_shortage().is_some() || self.state.decided.is_some())
         {
             present.push(Cause::NoBaseline);
+        }
+        if held(Cause::Fleet) && self.is_cut_off() {
+            present.push(Cause::Fleet);
         }
         let is_undecided =
             || self.lacks_requests().is_some() || self.judge_advance().iter().any(is_undecided);

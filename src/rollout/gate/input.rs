@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fleet::FleetWord;
 use super::outside::Heard;
 use crate::rollout::evidence::Block;
 use crate::rollout::learners::LearnerSketch;
@@ -32,6 +33,8 @@ pub enum Input {
     StoreFailed(String),
     /// A hook that was run came to its end.
     HookEnded(Box<HookEnd>),
+    /// What is known of the other proxies of the fleet.
+    Fleet(FleetWord),
 }
 
 /// How a hook ended.

@@ -7,7 +7,7 @@
 //! remembers), then `command` and `tick` (what comes in), `outside` (what is told of the world), `judge` (what a condition reads), `watch` (triggers; `proof` and `evidence` say what proves them, `confidence` how sure a
 //! decision is), `stage` (the way to the next stage), `shares` (whether learners stand where the weight says), `passage`, `approval`, `people`, `freeze` and
 //! `settle` (what people and the calendar have to say about it), `retreat`, `hold`, `ceilings` and `segments` (the ways out), `hooks` (who is waited for), `recovery` (what follows a
-//! rollback), `rehearsal`, `remind`, `emit` (the order of effects), `status`; `invariants` is what must hold after each input.
+//! rollback), `rehearsal`, `fleet` (one gate among several proxies), `remind`, `emit` (the order of effects), `status`; `invariants` is what must hold after each input.
 
 mod approval;
 mod ceilings;
@@ -16,6 +16,7 @@ mod confidence;
 mod effect;
 mod emit;
 mod evidence;
+mod fleet;
 mod freeze;
 mod hold;
 mod hooks;
@@ -48,6 +49,7 @@ pub use effect::{
     Effect, Event, EventKind, HookEnding, HookName, HookOrder, HookOutcome, Refusal, RollbackCause,
 };
 pub use evidence::{EvidenceStatus, SegmentStatus, process_name};
+pub use fleet::{ALONE, FleetWord};
 pub use hooks::{HookBook, HookState, HookTask, StepByHand};
 pub use input::{Action, Command, EventId, HookEnd, Input, Observed, PoolHealth, Say};
 pub use outside::{Heard, OutcomeFigures, SignalFigure};
@@ -131,6 +133,16 @@ impl Gate {
     /// go on: publish its split, record the restart. What was saved was recorded, so an unfinished step comes into
     /// force, and an unfinished rollback is over.
     pub fn restore(snapshot: Snapshot, recent: Vec<Slot>, now: Now) -> (Self, Vec<Effect>) {
+        Self::restore_because(snapshot, recent, now, "")
+    }
+
+    /// The same with the reason why this process goes on, for the event that says so.
+    pub fn restore_because(
+        snapshot: Snapshot,
+        recent: Vec<Slot>,
+        now: Now,
+        why: &str,
+    ) -> (Self, Vec<Effect>) {
         let gap = down_time(snapshot.saved, now);
         let mut gate = Self::with(snapshot);
         let mut out = Vec::new();
@@ -156,7 +168,11 @@ impl Gate {
         }
         if gate.state.last_event > EventId(0) {
             let kind = EventKind::Restarted { gap, windows_kept };
-            gate.tell(now, Author::GATE, kind, &mut out);
+            let author = Author {
+                reason: why,
+                ..Author::GATE
+            };
+            gate.tell(now, author, kind, &mut out);
         }
         gate.end_rehearsal(now, None, "serin was restarted".to_owned(), &mut out);
         gate.recover_hooks(now, &mut out);
@@ -174,13 +190,14 @@ impl Gate {
         let mut out = Vec::new();
         match input {
             Input::Command(command) => self.command(now, command, &mut out),
-            Input::Tick(observed) => self.tick(now, &observed, &mut out),
+            Input::Tick(observed) => self.tick(now, *observed, &mut out),
             Input::Heard(heard) => self.hear(now, *heard),
             Input::Stored(id) => {
                 self.stored(now, id, &mut out);
                 self.run_stored_hooks(id, &mut out);
             }
             Input::HookEnded(end) => self.hook_ended(now, *end, &mut out),
+            Input::Fleet(word) => self.hear_fleet(now, word, &mut out),
             Input::StoreFailed(why) => self.store_failed(now, &why, &mut out),
         }
         if !matches!(out[..], [Effect::Refuse(_)]) {
@@ -196,6 +213,21 @@ impl Gate {
             saved: now,
             ..self.state.clone()
         }
+    }
+
+    /// When the state was saved that it goes on from.
+    pub const fn saved(&self) -> Now {
+        self.state.saved
+    }
+
+    /// The last event made.
+    pub const fn last_event(&self) -> EventId {
+        self.state.last_event
+    }
+
+    /// Why nothing may go towards canary as far as the fleet is concerned.
+    pub fn fleet_trouble(&self) -> Option<&str> {
+        self.state.fleet_trouble.as_deref()
     }
 
     pub fn phase(&self) -> Phase {
@@ -286,8 +318,10 @@ impl Gate {
         let keep = self.memory();
         let watch = &self.state.watch;
         for slot in recent.iter().filter(|slot| slot.start >= watch.since) {
-            let part = Part::without(slot, watch.epoch, &self.state.split.ceilings);
-            let part = self.as_told(part);
+            let mut part = Part::without(slot, watch.epoch, &self.state.split.ceilings);
+            if !self.tells_segments() {
+                part.forget_segments();
+            }
             let warm_until = self.state.watch.warm_until;
             self.window.push(part, now.mono, keep, warm_until);
         }

@@ -16,7 +16,7 @@ use crate::rollout::verdict::{Evaluation, Outside, Sample, Verdict};
 use crate::rollout::window::Measured;
 
 /// What was said since the last time: each in the order in which it came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Heard {
     pub signals: Vec<Observation>,
     pub outcomes: Vec<Credited>,

@@ -59,6 +59,9 @@ impl Gate {
 
     /// In `scheduled`: begins the first stage when its time has come.
     pub(super) fn await_start(&mut self, now: Now, out: &mut Vec<Effect>) {
+        if self.is_cut_off() {
+            return;
+        }
         let waits_for = self.waits_for(now);
         if waits_for.is_empty() {
             match self.baseline_shortage() {

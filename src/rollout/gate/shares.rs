@@ -60,6 +60,10 @@ impl Gate {
     }
 
     fn hold_a_mismatch(&mut self, now: Now, out: &mut Vec<Effect>) {
+        // Nobody counted is no mismatch.
+        if self.state.watch.shares.counts() == [0; 2] {
+            return;
+        }
         let (Some(shares), Some(plan)) = (self.shares_status(), self.plan()) else {
             return;
         };

@@ -67,6 +67,8 @@ pub struct Snapshot {
     pub recovery: Option<Recovery>,
     /// Why the store cannot write; `None` while it works.
     pub store_fault: Option<String>,
+    /// Why nothing may go towards canary as far as the fleet is concerned; `None` where nothing is wrong.
+    pub fleet_trouble: Option<String>,
     /// A trigger that was decided while baseline had no usable endpoint.
     pub decided: Option<Decided>,
     /// Baseline was found below its needed share at a weight above 50 %, and that was told.
@@ -292,6 +294,7 @@ impl Snapshot {
             rolled_back: None,
             recovery: None,
             store_fault: None,
+            fleet_trouble: None,
             decided: None,
             thin_baseline_told: false,
             freeze: None,

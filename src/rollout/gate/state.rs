@@ -33,6 +33,8 @@ pub enum Cause {
     NoData,
     Outage,
     NoBaseline,
+    /// The fleet cannot agree, or a member went back alone.
+    Fleet,
     /// Ends only by a person: the rest.
     Criteria,
     Condition,
@@ -155,10 +157,11 @@ impl Phase {
 }
 
 impl Cause {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoData,
         Self::Outage,
         Self::NoBaseline,
+        Self::Fleet,
         Self::Criteria,
         Self::Condition,
         Self::Alarm,
@@ -175,6 +178,7 @@ impl Cause {
             Self::NoData => "no_data",
             Self::Outage => "outage",
             Self::NoBaseline => "no_baseline",
+            Self::Fleet => "fleet",
             Self::Criteria => "criteria",
             Self::Condition => "condition",
             Self::Alarm => "alarm",
@@ -189,7 +193,7 @@ impl Cause {
 
     pub const fn ends_by_itself(self) -> bool {
         match self {
-            Self::NoData | Self::Outage | Self::NoBaseline => true,
+            Self::NoData | Self::Outage | Self::NoBaseline | Self::Fleet => true,
             Self::Criteria
             | Self::Condition
             | Self::Alarm

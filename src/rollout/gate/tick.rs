@@ -27,7 +27,7 @@ const DEFAULT_MAX_GAP: Duration = Duration::from_secs(300);
 const DEFAULT_WARMUP: Duration = Duration::from_secs(60);
 
 impl Gate {
-    pub(super) fn tick(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) {
+    pub(super) fn tick(&mut self, now: Now, mut observed: Observed, out: &mut Vec<Effect>) {
         if self.unusable.is_some() {
             return;
         }
@@ -44,9 +44,11 @@ impl Gate {
                 self.tell(now, Author::GATE, kind, out);
             }
         }
-        self.take_health(now, observed);
-        let began = self.begin(now, observed, out);
-        let failing = self.take_slots(now, observed);
+        self.take_health(now, &observed);
+        let began = self.begin(now, &observed, out);
+        let failing = self.take_slots(now, std::mem::take(&mut observed.slots));
+        let observed = &observed;
+        self.add_learners(observed);
         // The tick that saw the first request stands for time before it.
         let passed = if began {
             Passed {
@@ -170,32 +172,32 @@ impl Gate {
         true
     }
 
-    fn take_slots(&mut self, now: Now, observed: &Observed) -> Failing {
+    fn take_slots(&mut self, now: Now, slots: Vec<Slot>) -> Failing {
         let keep = self.memory();
         let mut failing = Failing::default();
-        for slot in &observed.slots {
+        for mut slot in slots {
             let ceilings = &self.state.split.ceilings;
-            let part = Part::without(slot, self.state.watch.epoch, ceilings);
-            self.add_to_totals(slot, &part);
+            let mut part = Part::take(&mut slot, self.state.watch.epoch, ceilings);
+            self.add_to_totals(&slot, &part);
             if part.start() >= self.state.watch.since {
-                let part = self.as_told(part);
+                if !self.tells_segments() {
+                    part.forget_segments();
+                }
                 failing.add(&part);
                 self.window
                     .push(part, now.mono, keep, self.state.watch.warm_until);
             }
         }
-        self.add_learners(observed);
         failing
     }
 
-    // The run counts everything, and after a retreat what had begun before it; the stage what began under its split and after
-    // its warm-up.
-    fn add_to_totals(&mut self, slot: &Slot, part: &Part) {
-        let collects = self.collects(slot.start);
+    // The run counts everything, and after a retreat what had begun before it (`earlier`); the stage what began under its split
+    // and after its warm-up.
+    fn add_to_totals(&mut self, earlier: &Slot, part: &Part) {
+        let collects = self.collects(part.start());
         let phase = self.state.phase;
         let counts = phase.is_in_a_run() || phase == Phase::RollingBack;
         let was_left = matches!(phase, Phase::RolledBack | Phase::Aborted);
-        let epoch = self.state.watch.epoch;
         let tells_segments = self.tells_segments();
         let Some(run) = self.state.run.as_mut().filter(|_| counts || was_left) else {
             return;
@@ -205,7 +207,7 @@ impl Gate {
             run.totals.add_everything(part, ceilings);
             run.totals.segments.count_part(part);
         }
-        for (key, cell) in slot.cells.iter().filter(|(key, _)| key.epoch < epoch) {
+        for (key, cell) in &earlier.cells {
             run.totals.add(key.arm, cell);
             if let Some(segment) = &key.segment {
                 let counts = Counts::of(cell);

@@ -18,7 +18,7 @@ use crate::rollout::condition::{Condition, Metric, Selector};
 use crate::rollout::name::Arm;
 use crate::rollout::plan::Stage;
 use crate::rollout::slot::{Cell, MAX_FAILING_LEARNERS};
-use crate::rollout::time::Now;
+use crate::rollout::time::{Now, Timestamp};
 use crate::rollout::verdict::{Purpose, Sample};
 use crate::rollout::window::{Part, View};
 
@@ -59,6 +59,9 @@ struct Tick<'a> {
     failing: &'a Failing,
     view: &'a View<'a>,
 }
+
+// What a guard reads, of everybody or of one segment.
+type SegmentView<'a> = (Option<Arc<str>>, View<'a>);
 
 // A hold condition or trigger with its place, for everybody or for one segment.
 struct Guard<'a> {
@@ -188,20 +191,23 @@ impl Gate {
 
     fn next_breaches(&self, now: Now, passed: Passed, failing: &Failing) -> Vec<Breach> {
         // Most conditions read the same few windows.
-        let mut views = BTreeMap::new();
+        let mut views: Vec<((Duration, Timestamp), SegmentView<'_>)> = Vec::with_capacity(4);
         let mut split_views = BTreeMap::new();
         let mut breaches = Vec::new();
         for (purpose, index, condition) in self.guards() {
             let (over, since) = self.guard_span(purpose, condition);
-            let view = views
-                .entry((over, since))
-                .or_insert_with(|| self.window.view(now.mono, over, since, &self.state.probes));
-            let whole = [(None, *view)];
-            let each: &[(Option<Arc<str>>, View<'_>)] = match condition.per_segment {
-                false => &whole,
+            let known = views.iter().position(|(of, _)| *of == (over, since));
+            let place = known.unwrap_or_else(|| {
+                let view = self.window.view(now.mono, over, since, &self.state.probes);
+                views.push(((over, since), (None, view)));
+                views.len() - 1
+            });
+            let whole = &views[place].1;
+            let each: &[SegmentView<'_>] = match condition.per_segment {
+                false => std::slice::from_ref(whole),
                 true => split_views
                     .entry((over, since))
-                    .or_insert_with(|| self.segment_views(*view)),
+                    .or_insert_with(|| self.segment_views(whole.1)),
             };
             for (segment, view) in each {
                 let tick = Tick {
@@ -223,7 +229,7 @@ impl Gate {
     }
 
     // Those that were seen, and those whose breach stands still because they were not.
-    fn segment_views<'a>(&'a self, whole: View<'a>) -> Vec<(Option<Arc<str>>, View<'a>)> {
+    fn segment_views<'a>(&'a self, whole: View<'a>) -> Vec<SegmentView<'a>> {
         let mut views: BTreeMap<&Arc<str>, View<'a>> = whole.by_segment().into_iter().collect();
         for breach in &self.state.watch.breaches {
             if let Some(name) = &breach.segment {

@@ -27,6 +27,14 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// Whether nothing was counted at all.
+    pub fn is_empty(&self) -> bool {
+        self.counted + self.abandoned + self.failing_others == 0
+            && self.latency.is_empty()
+            && self.over_limit.is_empty()
+            && self.failing.is_empty()
+    }
+
     /// Adds another cell's counts.
     pub fn merge(&mut self, other: &Self) {
         self.merge_unnamed(other);
@@ -43,8 +51,13 @@ impl Cell {
         self.failed += other.failed;
         self.client_errors += other.client_errors;
         self.abandoned += other.abandoned;
-        for (&limit, &over) in &other.over_limit {
-            *self.over_limit.entry(limit).or_default() += over;
+        if self.over_limit.keys().eq(other.over_limit.keys()) {
+            let sums = self.over_limit.values_mut().zip(other.over_limit.values());
+            sums.for_each(|(sum, over)| *sum += over);
+        } else {
+            for (&limit, &over) in &other.over_limit {
+                *self.over_limit.entry(limit).or_default() += over;
+            }
         }
         for (sum, over) in self.over_edge.iter_mut().zip(other.over_edge) {
             *sum += over;

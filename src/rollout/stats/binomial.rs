@@ -5,6 +5,7 @@
 //! with chance p.
 
 use std::f64::consts::TAU;
+use std::ops::Range;
 
 use super::special::{deviance, stirling_error};
 
@@ -37,6 +38,18 @@ pub fn tail_at_most(k: u64, n: u64, p: f64) -> f64 {
     } else {
         1.0 - upper_sum(k + 1, n, p)
     }
+}
+
+/// P(X in counts), term by term, for 0 < p < 1 and counts of at most n.
+pub fn chance_within(counts: Range<u64>, n: u64, p: f64) -> f64 {
+    let (odds, n_) = (p / (1.0 - p), n as f64);
+    let mut term = ln_chance(counts.start, n, p).exp();
+    let mut sum = 0.0;
+    for k in counts {
+        sum += term;
+        term *= (n_ - k as f64) / (k as f64 + 1.0) * odds;
+    }
+    sum
 }
 
 /// ln P(X = k) for 0 <= k <= n and 0 < p < 1, in nats.
@@ -112,6 +125,23 @@ mod tests {
             assert!(
                 (below + expected - 1.0).abs() <= 1e-12,
                 "{k} of {n}: {below}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_lies_between_two_tails_is_their_difference() {
+        for (from, to, n, p) in [
+            (0, 3, 50, 0.005),
+            (10, 31, 1000, 0.015),
+            (900, 990, 1000, 0.95),
+            (7, 7, 9, 0.5),
+        ] {
+            let between = tail_at_least(from, n, p) - tail_at_least(to, n, p);
+            let seen = chance_within(from..to, n, p);
+            assert!(
+                (seen - between).abs() < 1e-13,
+                "{from} to {to}: {seen} is not {between}"
             );
         }
     }

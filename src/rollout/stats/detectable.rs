@@ -14,7 +14,7 @@
 //! psi0 = 1.5 and a small canary that is `r ln 1.5 > 1.5 (1.5 - 1)`: below 1.85 times baseline's rate nothing is ever claimed.
 
 use super::combine::{Part, ln_limit, ln_mean};
-use super::compare::{BlockCounts, ln_lrs};
+use super::compare::Steps;
 use super::{LnLrs, binomial};
 
 /// The chance with which a regression has to be seen to be called detectable.
@@ -130,67 +130,96 @@ fn after_lead(test: Test, sample: Sample, lead: f64) -> Option<Detectable> {
     })
 }
 
-/// A count of baseline's failures: its chance, and the failures on canary that raise an alarm beside it.
+/// So many failures on canary raise an alarm with this chance: that of the counts of baseline's failures beside which
+/// they are needed.
 struct Node {
     chance: f64,
-    /// `None` where no number of them does.
-    needed: Option<u64>,
+    needed: u64,
 }
 
+/// Ascending in what is needed, each once. Where no number of failures raises an alarm there is none.
 fn nodes(test: Test, ln_stake: f64, sample: Sample) -> Vec<Node> {
     let (m, p) = (sample.baseline as f64, sample.base_rate);
     let spread = REACH * (m * p * (1.0 - p)).sqrt() + REACH;
     let from = (m * p - spread).max(0.0) as u64;
     let to = ((m * p + spread) as u64).min(sample.baseline);
     let step = ((to - from) / NODES).max(1);
-    let mut nodes: Vec<Node> = (from..=to)
-        .step_by(step as usize)
-        .map(|failed| Node {
-            chance: binomial::ln_chance(failed, sample.baseline, p).exp(),
-            needed: needed(test, ln_stake, sample, failed),
-        })
-        .collect();
-    let all: f64 = nodes.iter().map(|node| node.chance).sum();
+    let alarm = Alarm {
+        limit: ln_limit(test.alpha) - ln_stake,
+        steps: Steps::of(test.psi0, sample.baseline, sample.canary),
+        canary: sample.canary,
+    };
+    let (mut nodes, mut all, mut least): (Vec<Node>, _, _) = (Vec::new(), 0.0, 1);
+    for failed in (from..=to).step_by(step as usize) {
+        let chance = binomial::ln_chance(failed, sample.baseline, p).exp();
+        all += chance;
+        let Some(needed) = alarm.needed(failed, least) else {
+            continue;
+        };
+        least = needed;
+        match nodes.last_mut().filter(|last| last.needed == needed) {
+            Some(last) => last.chance += chance,
+            None => nodes.push(Node { chance, needed }),
+        }
+    }
     for node in &mut nodes {
         node.chance /= all;
     }
     nodes
 }
 
-/// The fewest failures on canary that raise an alarm beside so many of baseline. Each ln LR grows with them.
-fn needed(test: Test, ln_stake: f64, sample: Sample, baseline_failed: u64) -> Option<u64> {
-    let limit = ln_limit(test.alpha) - ln_stake;
-    let alarms = |canary_failed: u64| {
-        let totals = BlockCounts {
-            baseline_failed,
-            baseline: sample.baseline,
-            canary_failed,
-            canary: sample.canary,
-        };
-        ln_lrs(test.psi0, totals).is_some_and(|ln_lrs: LnLrs| ln_mean(&ln_lrs) >= limit)
-    };
-    if !alarms(sample.canary) {
-        return None;
+/// What raises an alarm on totals of these arms.
+struct Alarm {
+    limit: f64,
+    steps: Steps,
+    canary: u64,
+}
+
+impl Alarm {
+    fn is_raised(&self, baseline_failed: u64, canary_failed: u64) -> bool {
+        let ln_lrs: LnLrs = self.steps.ln_lrs(baseline_failed, canary_failed);
+        ln_mean(&ln_lrs) >= self.limit
     }
-    let (mut too_few, mut enough) = (0, sample.canary);
-    while enough - too_few > 1 {
-        let middle = too_few + (enough - too_few) / 2;
-        if alarms(middle) {
-            enough = middle
-        } else {
-            too_few = middle
+
+    /// The fewest failures on canary that raise it beside so many of baseline, at least `least`; `None` where no number
+    /// of them does. Each ln LR grows with canary's and shrinks with baseline's, so that what is needed beside fewer is
+    /// not enough beside more.
+    fn needed(&self, baseline_failed: u64, least: u64) -> Option<u64> {
+        let alarms = |canary_failed| self.is_raised(baseline_failed, canary_failed);
+        if !alarms(self.canary) {
+            return None;
         }
+        let (mut too_few, mut enough, mut reach) = (least - 1, least.min(self.canary), 1);
+        while enough < self.canary && !alarms(enough) {
+            too_few = enough;
+            enough = (enough + reach).min(self.canary);
+            reach *= 2;
+        }
+        while enough - too_few > 1 {
+            let middle = too_few + (enough - too_few) / 2;
+            if alarms(middle) {
+                enough = middle
+            } else {
+                too_few = middle
+            }
+        }
+        Some(enough)
     }
-    Some(enough)
 }
 
 /// The chance of an alarm when canary fails at `rate`.
 fn chance(nodes: &[Node], canary: u64, rate: f64) -> f64 {
-    let seen = |node: &Node| {
-        node.needed
-            .map_or(0.0, |needed| binomial::tail_at_least(needed, canary, rate))
+    let Some(last) = nodes.last() else {
+        return 0.0;
     };
-    nodes.iter().map(|node| node.chance * seen(node)).sum()
+    // From the highest down: each tail is the one above it and what lies between, term by term.
+    let mut tail = binomial::tail_at_least(last.needed, canary, rate);
+    let mut sum = last.chance * tail;
+    for pair in nodes.windows(2).rev() {
+        tail += binomial::chance_within(pair[0].needed..pair[1].needed, canary, rate);
+        sum += pair[0].chance * tail;
+    }
+    sum
 }
 
 fn rate_at(odds_ratio: f64, base_rate: f64) -> f64 {

@@ -12,10 +12,15 @@
 //! 1970; Lindon, Sanden & Shirikian, "Rapid regression detection in software deployments through sequential testing",
 //! 2022). "p99 <= L" is this with p0 = 0.01 and k the requests slower than L.
 
-use super::MULTIPLIERS;
+use std::sync::Arc;
+
+use super::{MULTIPLIERS, Onset};
 
 /// A rate that an alternative may not reach: beyond it the canary is dead, and a smaller one sees that as well.
 const HIGHEST_ALTERNATIVE: f64 = 0.95;
+/// Blocks of fewer requests, none of which failed, have their LR in a table. None is below e^-192: one request says
+/// at most ln(1 - 0.95).
+const TABLE: usize = 64;
 
 /// The alternatives' rates for the limit `p0`, ascending; none where p0 is 0, below, or too high for any.
 pub fn alternatives(p0: f64) -> impl Iterator<Item = f64> {
@@ -38,7 +43,11 @@ pub fn ln_lrs(p0: f64, failed: u64, n: u64) -> Vec<f64> {
 
 /// How far one request moves the ln LR of each alternative, in nats: constants of `p0`, computed once for all blocks.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Steps(Vec<Step>);
+pub struct Steps {
+    each: Vec<Step>,
+    /// LR of blocks of 0, 1, 2, ... requests that are all well: of each block one for each alternative.
+    well: Arc<[f64]>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Step {
@@ -54,19 +63,36 @@ impl Steps {
             failed: (rate / p0).ln(),
             well: (-rate).ln_1p() - (-p0).ln_1p(),
         };
-        Self(alternatives(p0).map(step).collect())
+        let each: Vec<Step> = alternatives(p0).map(step).collect();
+        let row = |n: usize| each.iter().map(move |step| (n as f64 * step.well).exp());
+        let well = (0..TABLE).flat_map(row).collect();
+        Self { each, well }
     }
 
     /// How many alternatives there are: the width of their [`Onset`](super::Onset).
     pub fn width(&self) -> usize {
-        self.0.len()
+        self.each.len()
     }
 
     /// ln LR of a block with `failed` of `n`, in nats, one for each alternative.
     pub fn ln_lrs(&self, failed: u64, n: u64) -> impl ExactSizeIterator<Item = f64> + Clone {
         let (failed, well) = (failed as f64, n.saturating_sub(failed) as f64);
-        let steps = self.0.iter();
+        let steps = self.each.iter();
         steps.map(move |step| failed * step.failed + well * step.well)
+    }
+
+    /// One more block for their process.
+    pub fn take_in(&self, onset: &mut Onset, failed: u64, n: u64) {
+        if n == 0 || self.each.is_empty() {
+            onset.add_idle();
+        } else if failed == 0 && n < TABLE as u64 {
+            let mut rows = self.well.chunks_exact(self.width());
+            if let Some(row) = rows.nth(n as usize) {
+                onset.add_ratios(row);
+            }
+        } else {
+            onset.add_each(self.ln_lrs(failed, n));
+        }
     }
 }
 
@@ -82,6 +108,21 @@ mod tests {
         for p0 in [0.0, -0.1, 0.64, 1.0, 2.0, f64::NAN] {
             assert_eq!(width(p0), 0, "{p0}");
             assert!(ln_lrs(p0, 3, 10).is_empty());
+        }
+    }
+
+    #[test]
+    fn blocks_taken_in_by_the_table_are_those_of_the_formula() {
+        let steps = Steps::of(0.015);
+        let (mut onset, mut by_formula) = (Onset::new(steps.width()), Onset::new(steps.width()));
+        for i in 0..2_000_u64 {
+            let (failed, n) = (
+                u64::from(i % 37 == 0 && i > 0),
+                i % 250 + u64::from(i % 37 == 0),
+            );
+            steps.take_in(&mut onset, failed, n);
+            by_formula.add_each(steps.ln_lrs(failed, n));
+            assert_eq!(onset, by_formula, "{i}");
         }
     }
 

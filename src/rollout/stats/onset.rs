@@ -84,14 +84,23 @@ impl Onset {
         if block_ln_lrs.clone().all(|ln_lr| ln_lr == 0.0) {
             return;
         }
-        let (t, before) = (self.t as f64, self.folded as f64);
-        // 1 / (before + 1) - 1 / (t + 1)
-        let share = (t - before) / ((before + 1.0) * (t + 1.0));
+        let share = self.unstaked();
         if block_ln_lrs.clone().any(|ln_lr| ln_lr.abs() > FAR) {
             self.stake_by_logarithms(share.ln(), block_ln_lrs);
         } else {
-            self.stake(share, block_ln_lrs);
+            self.stake(share, block_ln_lrs.map(f64::exp));
         }
+        self.folded = self.t;
+        self.ln_e = self.computed();
+    }
+
+    /// One more block with its LR itself for each alternative, not all of them 1: for those that can be had without a
+    /// logarithm. Each must be within e^-300 and e^300.
+    pub fn add_ratios(&mut self, block_lrs: &[f64]) {
+        debug_assert_eq!(block_lrs.len(), self.s.len(), "one for each alternative");
+        self.t += 1;
+        let share = self.unstaked();
+        self.stake(share, block_lrs.iter().copied());
         self.folded = self.t;
         self.ln_e = self.computed();
     }
@@ -106,14 +115,20 @@ impl Onset {
         self.ln_e
     }
 
-    fn stake(&mut self, share: f64, ln_lrs: impl Iterator<Item = f64>) {
+    // What the blocks since the last that said something were bet on, and this one: 1 / (before + 1) - 1 / (t + 1).
+    fn unstaked(&self) -> f64 {
+        let (t, before) = (self.t as f64, self.folded as f64);
+        (t - before) / ((before + 1.0) * (t + 1.0))
+    }
+
+    fn stake(&mut self, share: f64, lrs: impl Iterator<Item = f64>) {
         let staked = if self.ln_unit > 0.0 {
             share * (-self.ln_unit).exp()
         } else {
             share
         };
-        for (s, ln_lr) in self.s.iter_mut().zip(ln_lrs) {
-            *s = (*s + staked) * ln_lr.exp();
+        for (s, lr) in self.s.iter_mut().zip(lrs) {
+            *s = (*s + staked) * lr;
         }
         let most = most(&self.s);
         if most > LARGE || self.ln_unit > 0.0 && most < SMALL {

@@ -47,6 +47,26 @@ impl Part {
         part
     }
 
+    /// The same, taken out of the slot: what began earlier stays in it.
+    pub fn take(slot: &mut Slot, epoch: u64, ceilings: &Ceilings) -> Self {
+        let mut part = Self {
+            start: slot.start,
+            width: slot.width,
+            observed: slot.width,
+            ..Self::default()
+        };
+        for (key, cell) in std::mem::take(&mut slot.cells) {
+            if key.epoch < epoch {
+                slot.cells.insert(key, cell);
+            } else if key.segment.is_none() && part.arms[key.arm.index()].is_empty() {
+                part.arms[key.arm.index()] = cell;
+            } else {
+                part.add_cell(&key, &cell, ceilings);
+            }
+        }
+        part
+    }
+
     fn add_cell(&mut self, key: &CellKey, cell: &Cell, ceilings: &Ceilings) {
         let arm = key.arm.index();
         let Some(name) = &key.segment else {
@@ -67,11 +87,9 @@ impl Part {
         self.segments.iter()
     }
 
-    /// The same part for those who need not tell segments apart.
-    #[must_use]
-    pub fn without_segments(mut self) -> Self {
+    /// For those who need not tell segments apart.
+    pub fn forget_segments(&mut self) {
         self.segments.clear();
-        self
     }
 
     pub(super) fn leave_out(&mut self, segment: &str) {

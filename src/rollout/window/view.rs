@@ -107,6 +107,10 @@ impl Measured for View<'_> {
     }
 
     fn above(&self, arm: Arm, limit_us: u64) -> u64 {
+        let summed = self.window.place_of_limit(limit_us);
+        if let (None, Some(place)) = (self.segment, summed) {
+            return self.sums.above[arm.index()][place];
+        }
         self.of_arm(arm).map(|cell| cell.above(limit_us)).sum()
     }
 

@@ -32,6 +32,7 @@ pub(super) struct Typed {
     canary: Option<TypedArm>,
     always_failing: Option<Share>,
     always_slow: Option<TypedSlow>,
+    misassigned: Option<Share>,
     cold_start: Option<TypedColdStart>,
     bot: Vec<TypedBot>,
     change: Vec<TypedChange>,
@@ -226,6 +227,7 @@ impl Typed {
             arms: [baseline, canary],
             always_failing: self.always_failing.map_or(0.0, |share| share.0),
             always_slow,
+            misassigned: self.misassigned.map_or(0.0, |share| share.0),
             cold_start,
             bots: bots.collect(),
             changes: all(self.change, TypedChange::meant)?,
@@ -257,6 +259,9 @@ impl Typed {
         }
         if !scenario.segments.is_empty() && scenario.draw == Draw::Blocks {
             return Err("segments are told apart by learner: draw = \"learners\"".to_owned());
+        }
+        if scenario.misassigned > 0.0 && scenario.draw == Draw::Blocks {
+            return Err("who is misassigned is a learner: draw = \"learners\"".to_owned());
         }
         if scenario.learners == 0 || scenario.endpoints.contains(&0) {
             return Err("learners and endpoints must be at least 1".to_owned());

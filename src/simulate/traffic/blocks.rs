@@ -1,21 +1,32 @@
 //! Whole seconds at once: requests that come at random and fare at random are streams that each come at random.
 
+use std::ops::Range;
+
 use super::super::chance::{Arrivals, Dice, Mixture};
 use super::super::latency::{Class, classes};
 use super::super::population::Population;
 use super::*;
+use crate::rollout::latencies::Latencies;
 
 /// Classes of which fewer are to be expected in a second come in one stream, and are told apart as they come.
 const SELDOM: f64 = 0.5;
+/// Room for the buckets that a second of one arm mostly falls in.
+const BUCKETS: usize = 32;
 
 /// What comes to one arm.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Vec<Stream>);
+pub(super) struct Streams {
+    each: Vec<Stream>,
+    /// The numbers of its learners.
+    range: (u64, u64),
+}
 
 /// Requests of one kind of learners.
 #[derive(Clone, Debug)]
 struct Stream {
     who: Who,
+    /// The places of its learners among those who are like them; empty for anybody.
+    among: Range<usize>,
     /// Latencies of requests that fare well; of those that do not, what their chances are.
     classes: Vec<Class>,
     /// By the place of their class: those that are drawn by themselves.
@@ -49,28 +60,37 @@ impl Traffic<'_> {
             self.streams = Arm::ALL.map(|arm| self.streams_of(arm, split.weight));
         }
         let mut crowd = Crowd::default();
+        let mut over_limit = std::mem::take(&mut self.over_limit);
+        over_limit.resize(self.limits_us.len(), 0);
         for arm in Arm::ALL {
-            let mut cell = Cell::default();
+            let streams = &self.streams[arm.index()];
+            let mut cell = Cell {
+                latency: Latencies::with_room(BUCKETS),
+                ..Cell::default()
+            };
+            over_limit.fill(0);
             let mut drawn = Drawn {
                 arm,
                 epoch: split.epoch,
-                range: self.population.arm(arm, split.weight),
+                range: streams.range,
                 down: self.moment.arms[arm.index()].down,
                 cell: &mut cell,
-                over_limit: vec![0; self.limits_us.len()],
+                over_limit: &mut over_limit,
                 crowd: &mut crowd,
                 sights,
             };
-            for stream in &self.streams[arm.index()].0 {
+            for stream in &streams.each {
                 drawn.take(stream, self, dice);
                 second.harmed += drawn.fail(stream, self, dice);
             }
-            let over_limit = drawn.over_limit;
-            cell.over_limit = self.limits_us.iter().copied().zip(over_limit).collect();
             if cell.counted > 0 {
+                for (&limit, &over) in self.limits_us.iter().zip(&over_limit) {
+                    cell.over_limit.insert(limit, over);
+                }
                 second.slot.cells.insert(key(split, arm), cell);
             }
         }
+        self.over_limit = over_limit;
         second.block.add_crowd(split.epoch, crowd);
     }
 
@@ -81,11 +101,8 @@ impl Traffic<'_> {
         };
         let a_second = self.moment.rate_per_minute / 60.0 * share;
         let range = self.population.arm(arm, weight);
-        let among = |who| {
-            who_in(&self.population, who, range).map_or(0.0, |learners| {
-                learners.len() as f64 / (range.1 - range.0).max(1) as f64
-            })
-        };
+        let learners = (range.1 - range.0).max(1) as f64;
+        let among = |who| places(&self.population, who, range).len() as f64 / learners;
         let (failing, slow) = (among(Who::AlwaysFailing), among(Who::AlwaysSlow));
         let kinds = [
             (Who::Anybody, 1.0 - failing - slow),
@@ -93,11 +110,14 @@ impl Traffic<'_> {
             (Who::AlwaysSlow, slow),
         ];
         let present = kinds.into_iter().filter(|(_, share)| *share > 0.0);
-        Streams(
-            present
-                .map(|(who, share)| self.stream(arm, who, a_second * share))
-                .collect(),
-        )
+        let stream = |(who, share)| Stream {
+            among: places(&self.population, who, range),
+            ..self.stream(arm, who, a_second * share)
+        };
+        Streams {
+            each: present.map(stream).collect(),
+            range,
+        }
     }
 
     fn stream(&self, arm: Arm, who: Who, a_second: f64) -> Stream {
@@ -118,6 +138,7 @@ impl Traffic<'_> {
         let arrivals = |(place, mean)| (place, Arrivals::new(mean));
         Stream {
             who,
+            among: 0..0,
             classes,
             often: often.into_iter().map(arrivals).collect(),
             seldom: Arrivals::new(seldom.iter().map(|(_, mean)| mean).sum()),
@@ -136,7 +157,7 @@ struct Drawn<'a> {
     range: (u64, u64),
     down: bool,
     cell: &'a mut Cell,
-    over_limit: Vec<u64>,
+    over_limit: &'a mut [u64],
     crowd: &'a mut Crowd,
     sights: &'a mut Vec<Sight>,
 }
@@ -171,7 +192,7 @@ impl Drawn<'_> {
                 ..Fared::default()
             };
             for _ in 0..requests {
-                self.name(stream.who, fared, of, dice);
+                self.name(stream, fared, of, dice);
             }
             return;
         }
@@ -203,7 +224,7 @@ impl Drawn<'_> {
                     latency_us: class.map(|class| class.latency_us),
                     ..Fared::default()
                 };
-                self.name(stream.who, fared, of, dice);
+                self.name(stream, fared, of, dice);
             }
         }
         ill[1].0
@@ -220,9 +241,10 @@ impl Drawn<'_> {
             .for_each(more);
     }
 
-    fn name(&mut self, who: Who, fared: Fared, of: &Traffic<'_>, dice: &mut Dice) {
+    fn name(&mut self, stream: &Stream, fared: Fared, of: &Traffic<'_>, dice: &mut Dice) {
         let (from, to) = self.range;
-        let learner = match who_in(&of.population, who, self.range) {
+        let alike = alike(&of.population, stream.who);
+        let learner = match alike.get(stream.among.clone()) {
             Some(learners) if !learners.is_empty() => {
                 learners[dice.below(learners.len() as u64) as usize]
             }
@@ -245,11 +267,18 @@ impl Stream {
     }
 }
 
-// `None` for anybody.
-fn who_in(population: &Population, who: Who, range: (u64, u64)) -> Option<&[u64]> {
+// Everybody who is like them; nobody for anybody.
+fn alike(population: &Population, who: Who) -> &[u64] {
     match who {
-        Who::Anybody => None,
-        Who::AlwaysFailing => Some(population.failing_in(range)),
-        Who::AlwaysSlow => Some(population.slow_in(range)),
+        Who::Anybody => &[],
+        Who::AlwaysFailing => population.failing(),
+        Who::AlwaysSlow => population.slow(),
     }
+}
+
+// The places among them of those in a range of numbers.
+fn places(population: &Population, who: Who, (from, to): (u64, u64)) -> Range<usize> {
+    let alike = alike(population, who);
+    let place = |border| alike.partition_point(|&number| number < border);
+    place(from)..place(to)
 }

@@ -15,12 +15,13 @@ impl Traffic<'_> {
     ) {
         let no_limits: BTreeMap<u64, u64> =
             self.limits_us.iter().map(|&limit| (limit, 0)).collect();
+        let mut assigned = Vec::new();
         for _ in 0..dice.poisson(self.moment.rate_per_minute / 60.0) {
             let learner = self.population.someone(dice);
             let segment = self.population.segment(learner);
             let name = segment.map(|place| &self.scenario.segments[place].name);
             let (_, border) = self.population.arm(Arm::Canary, cap(split, name));
-            let arm = if learner < border {
+            let arm = if learner < border && !self.population.is_misassigned(learner) {
                 Arm::Canary
             } else {
                 Arm::Baseline
@@ -28,6 +29,12 @@ impl Traffic<'_> {
             let fared = self.fare(arm, learner, segment, dice);
             second.harmed += u64::from(fared.own);
             let hash = self.population.hash(learner);
+            assigned.push(Assigned {
+                learner: hash,
+                arm,
+                segment: name.cloned(),
+                epoch: split.epoch,
+            });
             let key = CellKey {
                 segment: name.cloned(),
                 ..key(split, arm)
@@ -40,6 +47,7 @@ impl Traffic<'_> {
             wait(cell, fared);
             sights.push(sight(hash, arm, split.epoch, fared).with_segment(name.cloned()));
         }
+        second.block.assign(assigned);
     }
 
     fn fare(&self, arm: Arm, learner: u64, segment: Option<usize>, dice: &mut Dice) -> Fared {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use serin::stub::load::{LoadReport, LoadSettings};
 
 use crate::support::{
-    Analyzer, Learners, Place, Serin, eventually_within, get, two_pools, unix_ms, wall_ms,
+    Analyzer, Learners, Place, Serin, asked, eventually_within, get, two_pools, unix_ms, wall_ms,
 };
 
 /// The client's P99. Answers of a millisecond would compare how the machine's scheduler treats two processes.
@@ -61,9 +61,12 @@ struct Run {
 
 #[test]
 fn a_canary_that_fails_fifteen_times_as_often_is_found_within_a_minute_and_an_equal_one_never() {
-    let (sick, equal) = (asked("SICK", 1), asked("EQUAL", 1));
-    let side_by_side = asked("SIDE_BY_SIDE", 2);
-    let seed = asked("SEED", 1) as u64;
+    let (sick, equal) = (
+        asked("SERIN_DETECT_SICK", 1),
+        asked("SERIN_DETECT_EQUAL", 1),
+    );
+    let side_by_side = asked("SERIN_DETECT_SIDE_BY_SIDE", 2);
+    let seed = asked("SERIN_DETECT_SEED", 1) as u64;
     let list: Vec<Canary> = [(Canary::Sick, sick), (Canary::Equal, equal)]
         .into_iter()
         .flat_map(|(canary, runs)| std::iter::repeat_n(canary, runs))
@@ -295,12 +298,6 @@ fn faults(
         must(process == "errors", format!("it was {process} that led"));
     }
     faults
-}
-
-/// How many of them, by `SERIN_DETECT_<what>`.
-fn asked(what: &str, usual: usize) -> usize {
-    let text = std::env::var(format!("SERIN_DETECT_{what}"));
-    text.map_or(usual, |text| text.parse().expect("a number"))
 }
 
 impl Run {

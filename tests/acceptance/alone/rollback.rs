@@ -1,20 +1,19 @@
 //! A canary that begins to fail in the middle of a stage is gone within a second, whatever the disk does.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::{
-    Analyzer, Connection, Place, Process, Serin, StopOnDrop, eventually_within, get, pause, post,
-    two_pools, unix_ms, wall_ms,
+    Analyzer, Connection, Place, Serin, StopOnDrop, eventually, eventually_within, get, pause,
+    post, two_pools, unix_ms, wall_ms,
 };
 
 /// So many that 60 % are no chance under the tripwire's 50 % as soon as a second shows them: some 400 canary requests.
 const CLIENTS: usize = 16;
-const STALL_SECONDS: i64 = 5;
+const STALL_MS: i64 = 5_000;
 /// 60 % errors from one moment on are 50 % of the last second after 0.5 / 0.6 s.
 const UNTIL_TRUE_MS: i64 = 834;
 
@@ -28,15 +27,7 @@ fn a_sick_canary_is_left_within_a_second_also_when_the_disk_stalls() {
     let original = Analyzer::start(place.folder.path(), "original");
     let ultra_fast = Analyzer::start(place.folder.path(), "ultra_fast");
     place.write(2, &two_pools(&[original.addr], &[ultra_fast.addr], STAGE));
-    let flag = place.folder.path().join("stall");
-    let process = with_stalling_disk(&place, &flag);
-    let serin = Serin {
-        folder: place.folder,
-        process,
-        proxy: place.proxy,
-        admin: place.admin,
-    };
-    serin.await_ready();
+    let serin = place.start();
 
     let stop = AtomicBool::new(false);
     let (answered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -48,11 +39,7 @@ fn a_sick_canary_is_left_within_a_second_also_when_the_disk_stalls() {
         }
         let _stop = StopOnDrop(&stop);
         for stalls in [false, true, true] {
-            overshoot_ms.push(one_rollback(
-                &serin,
-                &ultra_fast,
-                stalls.then_some(flag.as_path()),
-            ));
+            overshoot_ms.push(one_rollback(&serin, &ultra_fast, stalls));
         }
     });
 
@@ -74,7 +61,7 @@ fn a_sick_canary_is_left_within_a_second_also_when_the_disk_stalls() {
 }
 
 /// Starts a run, breaks the canary, and gives the time from the decision to the last canary attempt.
-fn one_rollback(serin: &Serin, ultra_fast: &Analyzer, stall: Option<&Path>) -> i64 {
+fn one_rollback(serin: &Serin, ultra_fast: &Analyzer, stalls: bool) -> i64 {
     ultra_fast.behave(&json!({ "error_rate": 0.0 }));
     let answer = post(
         serin.admin,
@@ -92,9 +79,7 @@ fn one_rollback(serin: &Serin, ultra_fast: &Analyzer, stall: Option<&Path>) -> i
         },
     );
 
-    if let Some(flag) = stall {
-        std::fs::write(flag, "").expect("a flag");
-    }
+    let stall = stalls.then(|| Stall::begin(serin));
     let broken_at = unix_ms();
     ultra_fast.behave(&json!({ "error_rate": 0.6 }));
     eventually_within(Duration::from_secs(5), "weights back at 0", &mut || {
@@ -111,13 +96,13 @@ fn one_rollback(serin: &Serin, ultra_fast: &Analyzer, stall: Option<&Path>) -> i
     eventually_within(Duration::from_secs(30), "the record on disk", &mut || {
         (serin.phase("analyzer") == "rolled_back").then_some(())
     });
-    if let Some(flag) = stall {
+    if stall.is_some() {
         assert!(
-            unix_ms() - weights_back_at >= (STALL_SECONDS - 1) * 1_000,
+            unix_ms() - weights_back_at >= STALL_MS - 1_000,
             "the disk did not stall"
         );
-        std::fs::remove_file(flag).expect("our own flag");
     }
+    drop(stall);
 
     let events = serin.events("analyzer");
     let event = events
@@ -168,21 +153,45 @@ fn load(
     }
 }
 
-fn with_stalling_disk(place: &Place, flag: &Path) -> Process {
-    let source = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/acceptance/stall.c");
-    let library = place.folder.path().join("stall.so");
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .arg(&library)
-        .arg(source)
-        .arg("-ldl")
-        .status()
-        .expect("a C compiler, which building serin needs too");
-    assert!(status.success());
-    let mut command = place.command();
-    command
-        .env("LD_PRELOAD", library)
-        .env("STALL_FLAG", flag)
-        .env("STALL_SECONDS", STALL_SECONDS.to_string());
-    Process::spawn(command, place.folder.path().join("serin.log"))
+/// A disk that stalls: each time serin's store waits for it, it takes so much longer, until this is dropped.
+struct Stall(Child);
+
+impl Stall {
+    fn begin(serin: &Serin) -> Self {
+        let tasks = format!("/proc/{}/task", serin.process.child.id());
+        let task = std::fs::read_dir(&tasks)
+            .expect("it runs")
+            .map(|task| task.expect("a thread").path())
+            .find(|task| {
+                let name = std::fs::read_to_string(task.join("comm"));
+                name.is_ok_and(|name| name.trim() == "store")
+            });
+        let task = task.expect("the store's thread");
+        let us = STALL_MS * 1_000;
+        let strace = Command::new("strace")
+            .args(["-e", "trace=fsync,fdatasync", "-e"])
+            .arg(format!("inject=fsync,fdatasync:delay_enter={us}"))
+            .arg("-p")
+            .arg(task.file_name().expect("its number"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace is there");
+        let stall = Self(strace);
+        eventually("the store's thread is watched", || {
+            let status = std::fs::read_to_string(task.join("status")).expect("it runs");
+            let tracer = status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:"));
+            (tracer?.trim() != "0").then_some(())
+        });
+        stall
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        // Its thread goes on by itself.
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it is ours");
+    }
 }

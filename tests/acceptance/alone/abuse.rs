@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 
 use crate::support::{
-    Analyzer, Connection, PATIENCE, Place, Serin, eventually, free_port, get, pause,
+    Analyzer, Connection, PATIENCE, Place, Serin, asked, eventually, free_port, get, pause,
 };
 
 /// Short, so that each limit is met in a test.
@@ -164,8 +164,8 @@ const SECURED: &[(&str, Abuse)] = &[
 
 #[test]
 fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
-    let clients = asked("CLIENTS", 100);
-    let span = Duration::from_secs(asked("SECONDS", 1) as u64);
+    let clients = asked("SERIN_ABUSE_CLIENTS", 100);
+    let span = Duration::from_secs(asked("SERIN_ABUSE_SECONDS", 1) as u64);
     let last = last_core();
     last.inspect(stand_aside);
     let (serin, secured, _analyzers) = start();
@@ -227,7 +227,7 @@ fn clients_that_misbehave_meet_their_limit_and_leave_nothing_behind() {
         (state.files <= before.files + FILES_MORE).then_some(state)
     });
     // The allocator gives back what was not used for some seconds: where the figures are wanted, they are waited for.
-    let settles = Duration::from_secs(asked("SETTLES", 0) as u64);
+    let settles = Duration::from_secs(asked("SERIN_ABUSE_SETTLES", 0) as u64);
     let begin = Instant::now();
     let share = |state: &State| 100.0 * (state.memory_kib as f64 / before.memory_kib as f64 - 1.0);
     println!("after: {after}, memory {:+.0} %", share(&after));
@@ -535,10 +535,4 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let [_, len @ ..] = len.to_be_bytes();
     let head = [len[0], len[1], len[2], kind, flags];
     [&head[..], &stream.to_be_bytes(), payload].concat()
-}
-
-fn asked(what: &str, usual: usize) -> usize {
-    std::env::var(format!("SERIN_ABUSE_{what}"))
-        .ok()
-        .map_or(usual, |text| text.parse().expect("a number"))
 }

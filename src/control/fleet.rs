@@ -39,8 +39,9 @@ use crate::telemetry::Drained;
 pub use view::{FleetView, MemberView};
 
 /// A fleet without a leader, or out of reach, for so long: this member goes on alone.
-/// Servers of NATS need up to nine seconds to agree on a new leader of their own when one is killed.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Servers of NATS need up to nine seconds to agree on a new leader of their own when one is killed; the key that a leader
+/// held may then live for three more, and its record is read.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Who decides about the rollouts of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,3 +54,5 @@ mod strict;
 mod tunnels;
 #[path = "data_path/websocket.rs"]
 mod websocket;
+#[path = "data_path/workers.rs"]
+mod workers;

@@ -13,6 +13,8 @@ import programs
 
 ALL_OF_THEM = ["floor", "HAProxy", "nginx", "nginx 1.31", "Envoy", "serin"]
 PROXIES = ALL_OF_THEM[1:]
+# Connections that few clients keep: a sidecar's, and more.
+KEPT = [2, 4, 8, 16, 64]
 # Below it, the proxy was not what the others waited for.
 SATURATED = 0.9
 WARM_SECONDS = 1
@@ -151,6 +153,41 @@ class Memory:
         return client
 
 
+@dataclasses.dataclass
+class Spread:
+    """How evenly a few kept connections are spread over two workers: what share of their CPU time the busier one used."""
+
+    name: str
+    about: str
+
+    def measure(self, place, rounds, seconds, only):
+        upstream = programs.Upstream(place, False)
+        try:
+            names = [name for name in PROXIES if only is None or name in only]
+            return [self.of(name, place, upstream, rounds * 4) for name in names]
+        finally:
+            upstream.stop()
+
+    def of(self, name, place, upstream, rounds):
+        program = programs.start(name, place, upstream, 2, False, False)
+        figures = {"program": name, "faults": [], "shares": {}}
+        try:
+            url = f"http://{programs.HOST}:{program.port}/"
+            drive.wrk(url, 64, WARM_SECONDS)
+            for connections in KEPT:
+                found = []
+                for _ in range(rounds):
+                    before = machine.thread_seconds(program.pid)
+                    attempt(figures["faults"], lambda: drive.wrk(url, connections, WARM_SECONDS))
+                    after = machine.thread_seconds(program.pid)
+                    first, second, *_ = sorted((spent - before.get(task, 0) for task, spent in after.items()), reverse=True)
+                    found.append(first / (first + second))
+                figures["shares"][connections] = sorted(found)
+        finally:
+            program.stop()
+        return figures
+
+
 def is_open(client):
     client.settimeout(0)
     try:
@@ -185,12 +222,15 @@ ALL = [
     Case("1m", "bodies of 1 MiB", bodies(MIB), ALL_OF_THEM, unit="MiB"),
     Case("tls", "TLS 1.3, HTTP/1.1, 64 kept connections", kept, PROXIES, tls=True),
     Case("handshake", "a full TLS handshake for each request",
-         lambda url, seconds: drive.wrk(f"{url}/", 16, seconds, closing=True), PROXIES, tls=True, unit="handshake"),
+         lambda url, seconds: drive.handshakes(url, 16, seconds), PROXIES, tls=True, unit="handshake"),
     Case("h2c", "HTTP/2 in the clear, 16 connections of 8 streams", lambda url, seconds: drive.h2load(f"{url}/", 16, seconds, streams=8),
          [name for name in PROXIES if not name.startswith("nginx")], calls=True),
     Case("h2", "HTTP/2 over TLS, 16 connections of 8 streams", lambda url, seconds: drive.h2load(f"{url}/", 16, seconds, streams=8), PROXIES, tls=True),
     Case("grpc", "unary gRPC, HTTP/2 in the clear on both sides",
          lambda url, seconds: drive.h2load(f"{url}/analyzer.Analyzer/Analyze", 16, seconds, streams=8, data="load-tests/comparing/message.bin"), PROXIES, grpc=True),
+    Case("drivers", "one loop that only hands bytes on, by epoll and by io_uring", kept,
+         ["HAProxy", "floor", "loop, epoll", "loop, io_uring"], closed=False, calls=True),
+    Spread("spread", "what the busier of two workers does of the work, by kept connections (50 % is even)"),
     Memory("memory", "resident memory, and what each of 10,000 idle connections adds (as many as the limit of files has room for)"),
     Memory("memory-tls", "the same over TLS", tls=True),
 ]

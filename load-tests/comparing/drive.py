@@ -1,5 +1,7 @@
-"""The generators, on the second core: wrk for HTTP/1.1, h2load for HTTP/2 and for a fixed rate. What they sent, and what became of it."""
+"""The generators, on the second core: wrk for HTTP/1.1, h2load for HTTP/2 and for a fixed rate, one of our own for handshakes. What they
+sent, and what became of it."""
 
+import os
 import re
 import subprocess
 import tempfile
@@ -16,10 +18,18 @@ def run(words, seconds):
     return done.stdout
 
 
-def wrk(url, connections, seconds, closing=False):
+def wrk(url, connections, seconds):
     """Requests that were answered, and the median and 99th percentile of their latencies in us."""
-    script = "load-tests/comparing/closing.lua" if closing else "load-tests/learners.lua"
-    out = run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script, url], seconds)
+    return told(run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", "load-tests/learners.lua", url], seconds))
+
+
+def handshakes(url, clients, seconds):
+    """The same, each over a connection and a full handshake of its own: wrk would cost more than the proxy."""
+    address = url.removeprefix("https://").strip("/")
+    return told(run([os.environ["PLAIN_BIN"], "handshakes", address, clients, seconds], seconds))
+
+
+def told(out):
     requests, failed = map(int, re.search(r"requests (\d+) failed (\d+)", out).groups())
     if failed or not requests:
         raise Broken(f"{failed} of {requests} requests failed")

@@ -46,6 +46,12 @@ def cpu_seconds(pids):
     return user / TICKS, system / TICKS
 
 
+def thread_seconds(pid):
+    """Time on a processor so far of each thread of a process and of all that it started."""
+    files = [path for one in family(pid) for path in pathlib.Path(f"/proc/{one}/task").glob("*/schedstat")]
+    return {path.parent.name: int(path.read_text().split()[0]) / 1e9 for path in files}
+
+
 def resident_kib(pids):
     """Memory that is theirs: shared pages are counted by their share."""
     text = "".join(pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids)

@@ -97,8 +97,8 @@ def start(name, place, upstream, workers, tls, grpc):
     return Running(words, "0" if workers == 1 else "0,1", port, place.folder / f"{name}.log")
 
 
-def floor(place, port, upstream, workers, tls, grpc):
-    return [os.environ["PLAIN_BIN"], "floor", f"{HOST}:{port}", f"{HOST}:{upstream}"]
+def plain(loop):
+    return lambda place, port, upstream, workers, tls, grpc: [os.environ["PLAIN_BIN"], loop, f"{HOST}:{port}", f"{HOST}:{upstream}"]
 
 
 def serin(place, port, upstream, workers, tls, grpc):
@@ -272,7 +272,9 @@ def current_nginx():
 
 
 PROGRAMS = {
-    "floor": floor,
+    "floor": plain("floor"),
+    "loop, epoll": plain("epoll"),
+    "loop, io_uring": plain("uring"),
     "serin": serin,
     "HAProxy": haproxy,
     "nginx": nginx("/usr/sbin/nginx"),

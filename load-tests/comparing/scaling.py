@@ -12,12 +12,13 @@ import counts
 import programs
 
 SHORT, LONG = 6, 18
-CONNECTIONS = 8
 CURVES = {
     "routes": [1, 10, 100, 1000],
     "endpoints": [1, 10, 100, 1000],
     "segments": [1, 8, 64],
     "learners": [1, 1000, 1_000_000],
+    "connections": [1, 8, 64, 512],
+    "workers": [1, 2, 4],
 }
 
 
@@ -39,38 +40,39 @@ def main():
     return 0
 
 
-def cost(place, upstream, routes=1, endpoints=1, segments=1, learners=1000):
+def cost(place, upstream, routes=1, endpoints=1, segments=1, learners=1000, connections=8, workers=1):
     os.environ |= {"SCALE_ROUTES": str(routes), "SCALE_SEGMENTS": str(segments), "SCALE_LEARNERS": str(learners)}
-    (less, few), (more, many) = (counted(place, upstream, routes, endpoints, seconds) for seconds in (SHORT, LONG))
+    (less, few), (more, many) = (counted(place, upstream, (routes, endpoints, workers), connections, seconds) for seconds in (SHORT, LONG))
     return (more - less) / (many - few)
 
 
-def counted(place, upstream, routes, endpoints, seconds):
-    """Instructions of the worker, and the requests that they were for."""
+def counted(place, upstream, made_of, connections, seconds):
+    """Instructions of the workers, and the requests that they were for."""
     port = programs.free_port()
     profile = place.folder / f"scale-{port}"
     wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes"]
-    command = [*wrapper, os.environ["SERIN_BIN"], "run", "--config", configured(place, port, upstream, routes, endpoints)]
+    command = [*wrapper, os.environ["SERIN_BIN"], "run", "--config", configured(place, port, upstream, *made_of)]
     program = programs.Running(command, "0", port, place.folder / "serin.log")
     try:
-        words = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", "load-tests/comparing/scaling.lua", f"http://{programs.HOST}:{port}/"]
+        words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", "load-tests/comparing/scaling.lua", f"http://{programs.HOST}:{port}/"]
         out = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 60, check=True).stdout
     finally:
         program.stop()
     requests, failed = map(int, re.search(r"requests (\d+) failed (\d+)", out).groups())
     if failed:
         raise SystemExit(f"{failed} of {requests} requests failed")
-    instructions, _ = max(counts.of_thread(path.read_text()) for path in place.folder.glob(f"scale-{port}-*"))
-    return instructions, requests
+    # No other thread has as much to do as a worker.
+    threads = sorted(counts.of_thread(path.read_text())[0] for path in place.folder.glob(f"scale-{port}-*"))
+    return sum(threads[-made_of[-1]:]), requests
 
 
-def configured(place, port, upstream, routes, endpoints):
+def configured(place, port, upstream, routes, endpoints, workers):
     addresses = ", ".join(f'"127.{1 + n // 62500}.{n // 250 % 250}.{1 + n % 250}:{upstream}"' for n in range(endpoints))
     each = "".join(f'[[routes]]\npath = "/r{n}/"\nrollout = "analyzer"\n' for n in range(routes))
     pool = lambda name: f'[pools.{name}]\nendpoints = [{addresses}]\nhealth = false\ntimeouts = {{ idle = "120s" }}\n'
     return place.write(f"scale-{port}.toml", f"""[server]
 listen = ["{programs.HOST}:{port}"]
-workers = 1
+workers = {workers}
 log = {{ level = "error" }}
 [admin]
 listen = "{programs.HOST}:{programs.free_port()}"

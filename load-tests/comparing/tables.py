@@ -4,7 +4,12 @@ PEER = "HAProxy"
 
 
 def of(case, found):
-    rows = memory(found) if "idle_kib" in found[0] else driven(case, found)
+    if "idle_kib" in found[0]:
+        rows = memory(found)
+    elif "shares" in found[0]:
+        rows = spread(found)
+    else:
+        rows = driven(case, found)
     return f"### {case.name}: {case.about}\n\n" + "\n".join(rows)
 
 
@@ -36,6 +41,15 @@ def shown(calls):
         return ""
     each = ", ".join(f"{name} {count:.2f}" for name, count in sorted(calls.items(), key=lambda one: -one[1]))
     return f"{sum(calls.values()):.2f}: {each}"
+
+
+def spread(found):
+    counts = list(found[0]["shares"])
+    rows = ["| program | " + " | ".join(f"{count} connections: median, most" for count in counts) + " |", "|---" * (1 + len(counts)) + "|"]
+    for figure in found:
+        each = [f"{shares[len(shares) // 2]:.0%}, {shares[-1]:.0%}" for shares in figure["shares"].values()]
+        rows.append(f"| {figure['program']} | " + " | ".join(each) + " |")
+    return rows
 
 
 def memory(found):

@@ -1,6 +1,6 @@
 //! The data path, in the order a request meets it.
 //!
-//! `listen` binds, `worker` accepts, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
+//! `listen` binds, `worker` accepts, `balance` spreads connections over the workers, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
 //! a client's connection, `http2` and `frames` one of HTTP/2; `registry` ends those whose time is up by what `meter`
 //! noted, on the clock of `coarse`; `spellings` are the names of heads as they were written. `service` is the table of contents of one request: `translate`, `check`, `learner`,
 //! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
@@ -11,6 +11,7 @@
 //! the control path.
 
 mod answer;
+mod balance;
 mod batch;
 #[doc(hidden)]
 pub mod bench;
@@ -154,11 +155,16 @@ pub fn adopt(server: &Server, inherited: &mut Vec<Bound>) -> Result<Listeners, B
 pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers> {
     let count = listeners.sockets.len();
     let (sender, ends) = mpsc::unbounded_channel();
-    for (worker, sockets) in listeners.sockets.into_iter().enumerate() {
+    let (balances, open) = balance::among(count);
+    parts.telemetry.know_workers(open);
+    let workers = listeners.sockets.into_iter().zip(balances).enumerate();
+    for (worker, (sockets, (balance, handed))) in workers {
         let worker_parts = WorkerParts {
             live: Arc::clone(&parts.live),
             recorder: parts.telemetry.recorder(),
             listeners: sockets,
+            balance,
+            handed,
             workers: count,
             max_connections: (parts.max_connections / count).max(1),
             shutdown: parts.shutdown.clone(),

@@ -287,6 +287,7 @@ impl Place {
         });
         let key = worker.registry.slots.borrow_mut().insert(Rc::clone(&slot));
         worker.recorder.tally(Tally::ConnectionAccepted);
+        worker.balance.begun();
         Self {
             worker: Rc::clone(worker),
             key,
@@ -353,6 +354,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.worker.registry.slots.borrow_mut().try_remove(self.key);
         self.worker.recorder.tally(Tally::ConnectionClosed);
+        self.worker.balance.ended();
         self.worker.left.notify_one();
     }
 }

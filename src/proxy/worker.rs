@@ -15,9 +15,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinSet, spawn_local};
 
+use super::balance::{Balance, Handed};
 use super::body::Upload;
 use super::coarse::CoarseClock;
 use super::connection;
@@ -56,6 +58,8 @@ pub(super) struct WorkerParts {
     pub(super) live: Arc<Live>,
     pub(super) recorder: Recorder,
     pub(super) listeners: Vec<Bound>,
+    pub(super) balance: Balance,
+    pub(super) handed: UnboundedReceiver<Handed>,
     /// How many workers there are.
     pub(super) workers: usize,
     /// Connections of this worker; never 0.
@@ -77,6 +81,7 @@ pub(super) struct Worker {
     pub(super) comparing: Semaphore,
     pub(super) deadlines: Deadlines,
     pub(super) registry: Registry,
+    pub(super) balance: Balance,
     pub(super) clock: Arc<CoarseClock>,
     pub(super) stays: Stays,
     /// Where bytes of tunnels lie between being read and being written.
@@ -130,6 +135,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         comparing: Semaphore::new(1),
         deadlines: Deadlines::new(),
         registry: Registry::default(),
+        balance: parts.balance,
         clock: Arc::default(),
         stays: Stays::default(),
         scratch: RefCell::new(vec![0; PIECE].into()),
@@ -147,15 +153,19 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
     });
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     let mut accepting = JoinSet::new();
+    let mut doors = Vec::new();
     for socket in parts.listeners {
-        let door = Door {
+        let entrance = worker.table().entrance(socket.configured).cloned();
+        let door = Rc::new(Door {
             worker: Rc::clone(&worker),
             configured: socket.configured,
-            entrance: RefCell::default(),
-        };
+            entrance: RefCell::new(entrance.unwrap_or_default()),
+        });
+        doors.push(Rc::clone(&door));
         let listener = TcpListener::from_std(socket.listener)?;
         accepting.spawn_local(accept(door, listener, parts.shutdown.clone()));
     }
+    accepting.spawn_local(receive(doors, parts.handed, parts.shutdown.clone()));
     let (mut shutdown, mut leaving) = (parts.shutdown.clone(), parts.shutdown.clone());
     loop {
         tokio::select! {
@@ -175,7 +185,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
 }
 
 // Accepts until the drain begins, then what the kernel had accepted already.
-async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
+async fn accept(door: Rc<Door>, listener: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
     let mut turn = Turn::default();
     loop {
         tokio::select! {
@@ -183,7 +193,7 @@ async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io
             () = shutdown.reached(Stage::Draining) => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    door.admit(stream, peer).await;
+                    door.admit_or_hand(stream, peer).await;
                     turn.pass().await;
                 }
                 Err(error) => door.worker.pause(&error).await,
@@ -201,6 +211,33 @@ async fn accept(door: Door, listener: TcpListener, mut shutdown: Shutdown) -> io
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => door.worker.pause(&error).await,
         }
+    }
+}
+
+// Takes what other workers hand until the drain begins, then what they had handed already: what comes later stays with them.
+async fn receive(
+    doors: Vec<Rc<Door>>,
+    mut handed: UnboundedReceiver<Handed>,
+    mut shutdown: Shutdown,
+) -> io::Result<()> {
+    let mut turn = Turn::default();
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = shutdown.reached(Stage::Draining), if !handed.is_closed() => {
+                handed.close();
+                continue;
+            }
+            next = handed.recv() => next,
+        };
+        let Some(next) = next else { return Ok(()) };
+        // Every worker listens on every address.
+        let door = doors.iter().find(|door| door.configured == next.configured);
+        if let Some(door) = door {
+            door.take(next).await;
+            door.worker.balance.ended();
+        }
+        turn.pass().await;
     }
 }
 
@@ -240,6 +277,10 @@ async fn sweep(worker: Rc<Worker>) {
     }
 }
 
+fn gone(error: &io::Error) {
+    tracing::debug!(%error, "a client was gone before it was served");
+}
+
 // === impl Turn ===
 
 impl Turn {
@@ -256,11 +297,37 @@ impl Turn {
 // === impl Door ===
 
 impl Door {
+    /// Serves a connection, or hands it to a worker that has fewer.
+    async fn admit_or_hand(&self, stream: TcpStream, peer: SocketAddr) {
+        let Some(other) = self.worker.balance.better() else {
+            return self.admit(stream, peer).await;
+        };
+        let handed = match stream.into_std() {
+            Ok(stream) => Handed {
+                stream,
+                peer,
+                configured: self.configured,
+            },
+            Err(error) => return gone(&error),
+        };
+        match self.worker.balance.hand(other, handed) {
+            Ok(()) => self.worker.recorder.tally(Tally::ConnectionHanded),
+            Err(kept) => self.take(kept).await,
+        }
+    }
+
+    /// Serves a connection that is no runtime's yet.
+    async fn take(&self, handed: Handed) {
+        match TcpStream::from_std(handed.stream) {
+            Ok(stream) => self.admit(stream, handed.peer).await,
+            Err(error) => gone(&error),
+        }
+    }
+
     async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         self.worker.make_room().await;
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a client was gone before it was served");
-            return;
+            return gone(&error);
         }
         let place = Seat::take(&self.worker);
         spawn_local(connection::serve(place, stream, peer, self.entrance()));

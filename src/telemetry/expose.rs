@@ -3,6 +3,8 @@
 //! Owns their names, labels and help: dashboards and alert rules depend on them. Counters run from
 //! the start of the process and stand as of the last drain.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::access_log::AccessLog;
 use super::prometheus::{Exposition, Label};
 use super::totals::{RolloutTotals, Totals};
@@ -10,7 +12,7 @@ use super::{Attempt, CLASSES, Tally, class_index, class_label};
 use crate::rollout::name::Arm;
 
 /// The counters of single things, with names and help.
-const TALLIES: [(Tally, &str, &str); 14] = [
+const TALLIES: [(Tally, &str, &str); 15] = [
     (
         Tally::ConnectionAccepted,
         "serin_connections_accepted_total",
@@ -30,6 +32,11 @@ const TALLIES: [(Tally, &str, &str); 14] = [
         Tally::ConnectionRested,
         "serin_connections_rested_total",
         "Times that an idle connection of HTTP/1 gave back what only a request needs.",
+    ),
+    (
+        Tally::ConnectionHanded,
+        "serin_connections_handed_total",
+        "New connections handed to another worker, which had fewer.",
     ),
     (
         Tally::AcceptPaused,
@@ -111,6 +118,17 @@ pub(super) fn expose(totals: &Totals, out: &mut Exposition) {
         "Connections of learners open now.",
     )
     .count(&[], totals.connections_open());
+}
+
+pub(super) fn workers(open: &[AtomicUsize], out: &mut Exposition) {
+    let mut gauge = out.gauge(
+        "serin_worker_connections_open",
+        "Connections of learners open now, by worker.",
+    );
+    for (worker, open) in open.iter().enumerate() {
+        let count = u64::try_from(open.load(Ordering::Relaxed)).unwrap_or(u64::MAX);
+        gauge.count(&[("worker", &worker.to_string())], count);
+    }
 }
 
 pub(super) fn access_log(log: &AccessLog, out: &mut Exposition) {

@@ -26,6 +26,7 @@ mod totals;
 mod trace;
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub struct Telemetry {
     channels: Mutex<Channels>,
     mirrors: Mutex<Mirrors>,
     handed: Mutex<Handed>,
+    /// Open connections of each worker, which the workers count themselves.
+    workers: OnceLock<Arc<[AtomicUsize]>>,
     access_log: OnceLock<Arc<AccessLog>>,
     spans: OnceLock<Arc<Spans>>,
 }
@@ -122,6 +125,8 @@ pub enum Tally {
     ConnectionEvicted,
     /// An idle connection of HTTP/1 gave back what only a request needs.
     ConnectionRested,
+    /// A new connection was handed to another worker, which had fewer.
+    ConnectionHanded,
     /// A reused upstream connection was found closed before the first byte of the answer.
     StaleConnection,
     /// A 1xx other than 101 from upstream that could not be passed on.
@@ -176,6 +181,7 @@ impl Telemetry {
             channels: Mutex::default(),
             mirrors: Mutex::default(),
             handed: Mutex::default(),
+            workers: OnceLock::new(),
             access_log: OnceLock::new(),
             spans: OnceLock::new(),
         })
@@ -216,6 +222,11 @@ impl Telemetry {
     /// The same; `None` where the rollout never had a mirror.
     pub fn known_mirror(&self, rollout: &RolloutName) -> Option<Arc<MirrorMeter>> {
         lock(&self.mirrors).known(rollout)
+    }
+
+    /// Learns where the workers count their open connections. A second call changes nothing.
+    pub fn know_workers(&self, open: Arc<[AtomicUsize]>) {
+        self.workers.get_or_init(|| open);
     }
 
     /// Starts the access log, for workers that start later. A second call changes nothing.
@@ -266,6 +277,9 @@ impl Telemetry {
         expose::expose(&lock(&self.drainer).totals, out);
         lock(&self.channels).expose(out);
         lock(&self.mirrors).expose(out);
+        if let Some(open) = self.workers.get() {
+            expose::workers(open, out);
+        }
         if let Some(log) = self.access_log.get() {
             expose::access_log(log, out);
         }
@@ -307,7 +321,7 @@ impl Attempt {
 // === impl Tally ===
 
 impl Tally {
-    const COUNT: usize = 18;
+    const COUNT: usize = 19;
 
     const fn index(self) -> usize {
         match self {
@@ -329,6 +343,7 @@ impl Tally {
             Self::ProxyHeaderIncomplete => 15,
             Self::ProxyHeaderLate => 16,
             Self::ConnectionRested => 17,
+            Self::ConnectionHanded => 18,
         }
     }
 }

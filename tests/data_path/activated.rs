@@ -96,7 +96,8 @@ fn connections_made_while_serin_is_away_are_answered_by_the_next_one() {
     let mut activator = Activator::keep(&sockets, &place.command(), Stdio::null());
     // The second begins when the first has ended, and the third after it.
     for _ in 0..3 {
-        wait_for("the sockets", || TcpStream::connect(place.listen).is_ok());
+        // The last one that is opened.
+        wait_for("the sockets", || TcpStream::connect(place.admin).is_ok());
         let mut early: Vec<Client> = (0..20).map(|_| Client::connect(place.listen)).collect();
         early.iter_mut().for_each(|client| client.send(GET));
         let mut operator = Client::connect(place.admin);

@@ -1,10 +1,13 @@
-//! Two programs that proxies are measured beside, each one thread around one epoll loop.
+//! Programs that proxies are measured beside, each one thread around one loop but where it says otherwise.
 //!
 //! `plain upstream ADDRESS` answers every request at once, `/bytes/N` with so many bytes: far cheaper than any proxy, so
 //! that it is none that is measured. `plain floor ADDRESS UPSTREAM` hands bytes on and looks for the end of each head
-//! and nothing else: what no proxy over sockets can be cheaper than. Measurement only: no limit, no timeout, no TLS.
+//! and nothing else: what no proxy over sockets can be cheaper than. `plain epoll` and `plain uring` do the same as each other over another
+//! runtime. `plain handshakes ADDRESS CLIENTS SECONDS` is a client of TLS, cheaper than any server. Measurement only: no limit.
 
+mod drivers;
 mod floor;
+mod handshakes;
 mod upstream;
 
 use std::io;
@@ -34,11 +37,22 @@ fn main() -> ExitCode {
         ["floor", listen, to] => address(listen)
             .zip(address(to))
             .map(|(at, to)| run(at, floor::Floor::new(to))),
+        ["epoll", listen, to] => address(listen)
+            .zip(address(to))
+            .map(|(at, to)| drivers::epoll(at, to)),
+        ["uring", listen, to] => address(listen)
+            .zip(address(to))
+            .map(|(at, to)| drivers::uring(at, to)),
+        ["handshakes", to, clients, seconds] => address(to)
+            .zip(clients.parse().ok().zip(seconds.parse().ok()))
+            .map(|(to, (clients, seconds))| handshakes::run(to, clients, seconds)),
         _ => None,
     };
     match ended {
         None => {
-            eprintln!("usage: plain upstream ADDRESS | plain floor ADDRESS UPSTREAM");
+            eprintln!(
+                "usage: plain upstream ADDRESS | plain floor|epoll|uring ADDRESS UPSTREAM | plain handshakes ADDRESS CLIENTS SECONDS"
+            );
             ExitCode::from(2)
         }
         Some(Ok(())) => ExitCode::SUCCESS,

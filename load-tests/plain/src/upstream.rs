@@ -82,7 +82,9 @@ impl Connection {
         let mut from = 0;
         while let Some(end) = memchr::memmem::find(&self.begun[from..], END) {
             let bytes = size(&self.begun[from..from + end]).unwrap_or(USUAL);
-            let head = format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {bytes}\r\n\r\n");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {bytes}\r\n\r\n"
+            );
             self.waiting.extend_from_slice(head.as_bytes());
             self.waiting.resize(self.waiting.len() + bytes, b'x');
             from += end + END.len();

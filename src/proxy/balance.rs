@@ -27,19 +27,13 @@ pub(super) struct Handed {
 #[derive(Debug)]
 pub(super) struct Balance {
     own: usize,
-    /// Connections of each worker, those on their way to it among them.
     open: Arc<[AtomicUsize]>,
     /// No bound is needed: a worker is handed no more than brings it level with who hands.
     doors: Arc<[UnboundedSender<Handed>]>,
 }
 
-/// For each of so many workers its balance, and what it is handed; and how many connections each of them has.
-pub(super) fn among(
-    workers: usize,
-) -> (
-    Vec<(Balance, UnboundedReceiver<Handed>)>,
-    Arc<[AtomicUsize]>,
-) {
+/// For each of so many workers its balance, and what it is handed.
+pub(super) fn among(workers: usize) -> Vec<(Balance, UnboundedReceiver<Handed>)> {
     let open: Arc<[AtomicUsize]> = (0..workers).map(|_| AtomicUsize::new(0)).collect();
     let (doors, handed): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let doors: Arc<[_]> = doors.into();
@@ -47,10 +41,15 @@ pub(super) fn among(
         let (open, doors) = (Arc::clone(&open), Arc::clone(&doors));
         (Balance { own, open, doors }, handed)
     };
-    (handed.into_iter().enumerate().map(one).collect(), open)
+    handed.into_iter().enumerate().map(one).collect()
 }
 
 impl Balance {
+    /// How many connections each worker has, those on their way to it among them.
+    pub(super) fn counts(&self) -> Arc<[AtomicUsize]> {
+        Arc::clone(&self.open)
+    }
+
     /// A connection of this worker has begun.
     pub(super) fn begun(&self) {
         self.open[self.own].fetch_add(1, Ordering::Relaxed);
@@ -103,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_one_worker_accepts_alone_is_everybodys() {
-        let (mut workers, open) = among(4);
+        let mut workers = among(4);
+        let open = workers[0].0.counts();
         for _ in 0..12 {
             let (balance, _) = &workers[2];
             match balance.better() {
@@ -123,18 +123,20 @@ mod tests {
 
     #[test]
     fn among_many_a_small_difference_is_left_alone() {
-        let (workers, open) = among(2);
+        let workers = among(2);
+        let open = workers[0].0.counts();
         open[1].store(800, Ordering::Relaxed);
         for (own, better) in [(800, None), (900, None), (901, Some(1)), (2_000, Some(1))] {
             open[0].store(own, Ordering::Relaxed);
             assert_eq!(workers[0].0.better(), better, "{own}");
         }
-        assert_eq!(among(1).0[0].0.better(), None);
+        assert_eq!(among(1)[0].0.better(), None);
     }
 
     #[test]
     fn a_worker_that_drains_takes_what_it_was_handed_and_refuses_the_next() {
-        let (mut workers, open) = among(2);
+        let mut workers = among(2);
+        let open = workers[0].0.counts();
         workers[0].0.hand(1, connection()).expect("it takes it");
         let drains = &mut workers[1].1;
         drains.close();

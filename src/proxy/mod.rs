@@ -155,8 +155,10 @@ pub fn adopt(server: &Server, inherited: &mut Vec<Bound>) -> Result<Listeners, B
 pub fn start(listeners: Listeners, parts: ProxyParts) -> std::io::Result<Workers> {
     let count = listeners.sockets.len();
     let (sender, ends) = mpsc::unbounded_channel();
-    let (balances, open) = balance::among(count);
-    parts.telemetry.know_workers(open);
+    let balances = balance::among(count);
+    if let Some((balance, _)) = balances.first() {
+        parts.telemetry.know_workers(balance.counts());
+    }
     let workers = listeners.sockets.into_iter().zip(balances).enumerate();
     for (worker, (sockets, (balance, handed))) in workers {
         let worker_parts = WorkerParts {

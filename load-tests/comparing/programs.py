@@ -173,7 +173,7 @@ def nginx(binary):
         current = binary != "/usr/sbin/nginx"
         protocols = ("ssl http2" if not current else "ssl") if tls else ("http2" if grpc and not current else "")
         http2 = "http2 on;" if current and (grpc or tls) else ""
-        certificates = f"ssl_certificate {place.cert}; ssl_certificate_key {place.key}; ssl_session_cache shared:s:10m;" if tls else ""
+        certificates = f"ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {place.cert}; ssl_certificate_key {place.key}; ssl_session_cache shared:s:10m;" if tls else ""
         passes = "grpc_pass grpc://$pool;" if grpc else 'proxy_pass http://$pool; proxy_http_version 1.1; proxy_set_header connection "";'
         sets = "" if grpc else """
       proxy_set_header x-forwarded-for $proxy_add_x_forwarded_for;

@@ -19,6 +19,8 @@ KEPT = [2, 4, 8, 16, 64]
 SATURATED = 0.9
 WARM_SECONDS = 1
 STEP = 1_000_000
+# What a program does when it begins is over, and what it held for connections that were busy is given back.
+BEGUN_SECONDS, REST_SECONDS = 3, 15
 
 
 @dataclasses.dataclass
@@ -120,11 +122,13 @@ class Memory:
         figures = {"program": name, "faults": []}
         try:
             pids = machine.family(program.pid)
+            time.sleep(BEGUN_SECONDS)
             figures["idle_kib"] = machine.resident_kib(pids)
             # What the first request brings along is no connection's.
             self.connect(program.port).close()
             before = machine.resident_kib(pids)
             clients = [self.connect(program.port) for _ in range(self.clients)]
+            time.sleep(REST_SECONDS)
             figures["full_kib"] = machine.resident_kib(pids)
             figures["each_kib"] = (figures["full_kib"] - before) / self.clients
             open_still = sum(is_open(client) for client in clients)
@@ -164,7 +168,7 @@ class Spread:
         upstream = programs.Upstream(place, False)
         try:
             names = [name for name in PROXIES if only is None or name in only]
-            return [self.of(name, place, upstream, rounds * 4) for name in names]
+            return [self.of(name, place, upstream, rounds * 2) for name in names]
         finally:
             upstream.stop()
 

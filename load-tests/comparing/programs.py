@@ -187,7 +187,7 @@ def nginx(binary):
 daemon off;
 pid {prefix}/pid;
 error_log {prefix}/error.log error;
-events {{ worker_connections {ROOM}; }}
+events {{ worker_connections {2 * ROOM}; }}
 http {{
   access_log off;
   keepalive_timeout 75s;

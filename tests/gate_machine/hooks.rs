@@ -102,6 +102,34 @@ fn the_first_stage_begins_when_its_hooks_have_passed() {
 }
 
 #[test]
+fn what_a_weight_by_hand_brings_does_not_begin_the_first_stage_before_its_hooks() {
+    let mut world = World::new();
+    world.set_weight("50%");
+    world.run(seconds(5));
+    world.start(hooked(|parts| {
+        parts.stages[0].hooks.before = vec![hook("one")];
+    }));
+    world.run(seconds(10));
+    assert_eq!(
+        (world.causes(), world.count("stage_began")),
+        (vec!["hook"], 0)
+    );
+    end(&mut world, false);
+    world.run(seconds(10));
+    world.order(Action::Resume);
+    // It runs again, and until it has passed the weight stays.
+    assert_eq!(names(&world), ["one", "one"]);
+    assert_eq!(world.weight(), weight("50%"));
+    end(&mut world, true);
+    assert_eq!(
+        (world.phase(), world.weight()),
+        (Phase::Running, weight("1%"))
+    );
+    world.run(seconds(5));
+    assert_eq!(world.count("stage_began"), 1);
+}
+
+#[test]
 fn a_hook_that_fails_blocks_the_step_until_a_person_lets_it_run_again() {
     let mut world = World::running(hooked(|parts| {
         parts.stages[1].hooks.before = vec![hook("check"), hook("never")];

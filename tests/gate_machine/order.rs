@@ -86,6 +86,24 @@ fn a_retreat_cancels_a_step_that_waits() {
 }
 
 #[test]
+fn a_weight_by_hand_that_waits_is_not_meant_any_more_once_the_stage_goes_on() {
+    let mut world = World::running(plan(|_| ()));
+    world.sim.disk = Disk::Stalls;
+    world.set_weight("50%");
+    assert_eq!(world.phase(), Phase::Held);
+    world.order(Action::Resume);
+    assert_eq!(world.gate.status(world.sim.now).awaiting_store, None);
+    world.disk_works();
+    world.run(seconds(10));
+    assert_eq!(
+        (world.weight(), world.phase()),
+        (weight("1%"), Phase::Running)
+    );
+    let recorded: Vec<EventId> = world.sim.events.iter().map(|event| event.id).collect();
+    assert_eq!(world.sim.announced, recorded);
+}
+
+#[test]
 fn more_by_hand_waits_and_less_by_hand_does_not() {
     let mut world = World::running(plan(|_| ()));
     world.sim.disk = Disk::Stalls;

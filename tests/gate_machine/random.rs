@@ -318,22 +318,23 @@ fn play(seed: u64) -> World {
         let status = world.gate.status(world.sim.now);
         let (awaited, was_frozen) = (status.awaiting_store, status.people.frozen);
         let disk = world.sim.disk;
-        match dice.below(10) {
-            0..=1 => {
-                let (action, force) = (some_action(&mut dice), dice.below(2) == 0);
-                world.command(action, "because", force);
-            }
-            2 => change_the_world(&mut world, &mut dice),
-            3 if dice.below(3) == 0 => fault(&mut world, &mut dice),
-            _ => {
-                for _ in 0..=dice.below(16) {
-                    world.tick();
+        let played = catch_unwind(std::panic::AssertUnwindSafe(|| {
+            match dice.below(10) {
+                0..=1 => {
+                    let (action, force) = (some_action(&mut dice), dice.below(2) == 0);
+                    world.command(action, "because", force);
+                }
+                2 => change_the_world(&mut world, &mut dice),
+                3 if dice.below(3) == 0 => fault(&mut world, &mut dice),
+                _ => {
+                    for _ in 0..=dice.below(16) {
+                        world.tick();
+                    }
                 }
             }
-        }
-        // Up only through the store's word: at once where the disk works, else by what was awaited.
-        let may_rise = disk == Disk::Works || world.sim.disk == Disk::Works || awaited.is_some();
-        let checked = catch_unwind(std::panic::AssertUnwindSafe(|| {
+            // Up only through the store's word: at once where the disk works, else by what was awaited.
+            let may_rise =
+                disk == Disk::Works || world.sim.disk == Disk::Works || awaited.is_some();
             check(&world, before, may_rise);
             check_ceilings(&world, &ceilings, may_rise || raising);
             let frozen = world.gate.status(world.sim.now).people.frozen;
@@ -343,7 +344,7 @@ fn play(seed: u64) -> World {
                 "more canary in a freeze"
             );
         }));
-        if let Err(panic) = checked {
+        if let Err(panic) = played {
             eprintln!("seed {seed}, step {step}\n{}", world.story());
             resume_unwind(panic);
         }

@@ -150,6 +150,8 @@ impl Gate {
             .as_ref()
             .is_some_and(|run| run.stage.began.is_some());
         if begun && weight == self.state.split.weight {
+            // A weight by hand that still waits for the disk is not meant any more.
+            self.cancel_step(out);
             self.tell(now, author, EventKind::Resumed, out);
         } else {
             self.step_to(now, weight, author, EventKind::Resumed, out);

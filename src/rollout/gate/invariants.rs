@@ -51,7 +51,9 @@ impl Gate {
                 "a lowered ceiling waits for the disk"
             );
         }
-        if let (true, Some(run)) = (state.phase.is_in_a_run(), &state.run) {
+        // Until the first step what was in force before the run stays: where baseline is weak, nobody is sent to it.
+        let has_stepped = state.phase.is_in_a_run() && !self.is_before_first_stage();
+        if let (true, Some(run)) = (has_stepped, &state.run) {
             let cap = Weight::FULL.ppm() - run.plan.holdout.ppm();
             assert!(
                 state.split.weight.ppm() <= cap || state.awaiting.is_some(),

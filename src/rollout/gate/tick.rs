@@ -145,7 +145,7 @@ impl Gate {
         Probes::push(&mut self.state.probes, now.mono, probes, keep_from);
     }
 
-    // The first canary request under the present split begins the warm-up, and in a run the stage.
+    // The first canary request under the present split begins the warm-up, and the stage whose weight it is.
     fn begin(&mut self, now: Now, observed: &Observed, out: &mut Vec<Effect>) -> bool {
         let warmup = self.warmup();
         let in_a_run = self.state.phase.is_in_a_run();
@@ -162,14 +162,26 @@ impl Gate {
         if warmup.is_zero() {
             watch.warm_until = Some(first.start);
         }
-        let unbegun = |run: &&mut super::Run| in_a_run && run.stage.began.is_none();
-        if self.state.awaiting.is_none()
-            && let Some(run) = self.state.run.as_mut().filter(|run| unbegun(run))
-        {
+        let begins = self.stage_can_begin();
+        if let Some(run) = self.state.run.as_mut().filter(|_| begins) {
             run.stage.began = Some(now);
             self.tell(now, Author::GATE, EventKind::StageBegan, out);
         }
         true
+    }
+
+    // Whether requests from now on are the stage's. What a weight by hand brings is not, and what comes while the rollout is
+    // held before its first step, whose hooks may not have passed.
+    fn stage_can_begin(&self) -> bool {
+        let Some(run) = &self.state.run else {
+            return false;
+        };
+        let is_held_before = self.state.phase == Phase::Held && run.stage.index == 0;
+        self.state.phase.is_in_a_run()
+            && run.stage.began.is_none()
+            && self.state.awaiting.is_none()
+            && self.state.split.weight == self.stage_weight()
+            && !is_held_before
     }
 
     fn take_slots(&mut self, now: Now, slots: Vec<Slot>) -> Failing {

@@ -550,8 +550,7 @@ async fn a_cluster_is_away_without_a_quorum_and_comes_back_with_everything() {
     others.iter().for_each(|at| servers[*at].start());
     let back = Instant::now();
     let limit = Duration::from_secs(60);
-    let connected = |news: &News| matches!(news, News::Connected).then_some(());
-    one.within(limit, connected).await;
+    // It may have found the server that was left before, and then is not connected anew.
     let state = |news: &News| match news {
         News::State { body, .. } => Some(body.clone()),
         _ => None,

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -199,7 +200,24 @@ impl Container {
 
     /// What is resident of its process.
     pub(crate) fn resident_kib(&self) -> u64 {
-        let said = self.status("VmRSS");
+        self.kib("VmRSS")
+    }
+
+    /// The same once it has not changed for a second: what a process does for the first time brings pages of its binary.
+    pub(crate) fn settled_kib(&self) -> u64 {
+        let (mut held, mut since) = (self.resident_kib(), Instant::now());
+        eventually("its memory stays as it is", || {
+            let now = self.resident_kib();
+            if now != held {
+                (held, since) = (now, Instant::now());
+            }
+            (since.elapsed() > Duration::from_secs(1)).then_some(held)
+        })
+    }
+
+    /// Kibibytes of a line of its process's status.
+    pub(crate) fn kib(&self, name: &str) -> u64 {
+        let said = self.status(name);
         let number = said.strip_suffix(" kB").expect("a size");
         number.trim().parse().expect("a number")
     }

@@ -16,6 +16,9 @@ const LONGEST: Duration = Duration::from_secs(420);
 /// What a page's shell begins with, and what comes between two blocks.
 const OPENING: &str = r#"set -euo pipefail
 ip link set lo up
+# Where the project lies under /tmp itself, its programs are still to be found.
+mount --bind "$PROGRAMS" /mnt
+export PATH="/mnt:$PATH"
 mount -t tmpfs tmpfs /tmp
 settle() {
     { set +v; } 2>/dev/null
@@ -63,13 +66,12 @@ fn run(page: &str) {
     std::fs::write(&file, script).expect("a script");
     let programs = binary();
     let programs = programs.parent().expect("a folder of programs");
-    let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("unshare");
     command
         .args(["--map-root-user", "--net", "--pid", "--fork"])
         .args(["--kill-child", "--mount-proc", "bash"])
         .arg(&file)
-        .env("PATH", format!("{}:{path}", programs.display()))
+        .env("PROGRAMS", programs)
         .current_dir(root);
     let mut shell = Process::spawn(command, folder.path().join("page.log"));
     let status = eventually_within(LONGEST, page, &mut || {

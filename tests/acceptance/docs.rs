@@ -16,10 +16,12 @@ const LONGEST: Duration = Duration::from_secs(420);
 /// What a page's shell begins with, and what comes between two blocks.
 const OPENING: &str = r#"set -euo pipefail
 ip link set lo up
-# Where the project lies under /tmp itself, its programs are still to be found.
-mount --bind "$PROGRAMS" /mnt
-export PATH="/mnt:$PATH"
+# The project and its programs are still to be found where they lie under /tmp themselves.
+mount --bind "$PROGRAMS" /media
+mount --bind "$PWD" /mnt
+export PATH="/media:$PATH"
 mount -t tmpfs tmpfs /tmp
+cd /mnt
 settle() {
     { set +v; } 2>/dev/null
     case "$(jobs -r)" in *"serin run"* | *"serin demo"*) ;; *) return 0 ;; esac

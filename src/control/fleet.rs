@@ -121,6 +121,8 @@ struct Part {
     own: VecDeque<Slot>,
     /// Up to which event the leader is known to have told each channel of notices.
     notified: BTreeMap<String, u64>,
+    /// Since when records lack events that this member has not.
+    lacking: Option<Timestamp>,
     /// Messages that never reached the fleet.
     lost: u64,
     lying: Option<Lying>,

@@ -25,6 +25,8 @@ use crate::telemetry::Drained;
 const CLOCK_OFF_MS: i64 = 250;
 /// What a member keeps of its own counts for the case that it is cut off: the default window of a trigger.
 const OWN: Duration = Duration::from_secs(60);
+/// How long events that a record lacks are waited for: they come as soon as the leader hears what this member has.
+const MISSED: Duration = Duration::from_secs(10);
 
 impl Driver {
     /// Another member leads, or nobody does.
@@ -133,17 +135,30 @@ impl Driver {
             charge.told = agreed;
         }
         let last = charge.announced;
-        let new: Vec<EventRecord> = stated
+        let mut new: Vec<EventRecord> = stated
             .record
             .events
             .iter()
             .filter(|event| event.id > last.0)
             .cloned()
             .collect();
-        if let (Some(first), true) = (new.first(), last.0 > 0)
-            && first.id > last.0 + 1
-        {
-            tracing::warn!(rollout = %name, from = last.0 + 1, to = first.id - 1, "events of the fleet that this member missed are not in its journal");
+        let Some(fleet) = &mut self.fleet else { return };
+        let first = new.first().map_or(agreed.0 + 1, |event| event.id);
+        let mut upto = new.last().map_or(agreed, |event| EventId(event.id));
+        // A leader that did not hear of this member while it was away leaves out what it takes everybody to have.
+        let lacks = last.0 > 0 && first > last.0 + 1;
+        let lacking = &mut fleet.part(name).lacking;
+        let since = *lacking.get_or_insert(now.mono);
+        if !lacks {
+            *lacking = None;
+        } else if now.mono.since(since) < MISSED {
+            new.clear();
+            upto = last;
+            // What this member has is said at once.
+            fleet.presented = None;
+        } else {
+            *lacking = None;
+            tracing::warn!(rollout = %name, from = last.0 + 1, to = first - 1, "events of the fleet that this member missed are not in its journal");
         }
         let new: Vec<EventRecord> = new
             .into_iter()
@@ -152,9 +167,9 @@ impl Driver {
         for event in &new {
             tracing::info!(rollout = %name, id = event.id, event = event.kind(), phase = event.phase.as_str(), weight_ppm = event.weight_ppm, by = event.by, reason = event.reason, "{}", crate::report::sentence(event));
         }
-        charge.announced = agreed;
-        charge.told = agreed;
-        charge.log.show(agreed);
+        charge.announced = upto;
+        charge.told = upto;
+        charge.log.show(upto);
         let split = charge.gate.split();
         let wanted = settings(&self.config, rollout, &charge.gate, split.clone());
         let keeps_back = self.keeps_back(name, &stated.record.judged, split.weight.is_zero());
@@ -369,6 +384,7 @@ impl Fleet {
         }
         for part in self.parts.values_mut() {
             part.own.clear();
+            part.lacking = part.lacking.map(|since| shifted(since, by_ms));
         }
         for waiting in self.waiting.values_mut() {
             waiting.since = shifted(waiting.since, by_ms);

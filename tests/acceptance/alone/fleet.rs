@@ -20,7 +20,7 @@ use crate::receiver::Receiver;
 use crate::relay::Relay;
 use crate::support::{
     Analyzer, Connection, Learners, Place, Serin, asked, eventually, eventually_within, free_port,
-    get, pause, two_pools, unix_ms, wall_ms,
+    get, pause, post, two_pools, unix_ms, wall_ms,
 };
 
 const MEMBERS: usize = 5;
@@ -596,6 +596,11 @@ fn count_many(proxies: usize, regions: usize) {
 
     // Of a run every second is counted once, though another one leads before its end: one that knows everybody.
     light.leave();
+    // What was told before the run is counted before it.
+    eventually("nobody else is heard", || {
+        let heard = known(&proxies.all[leader])[1];
+        (heard == proxies.all.len()).then_some(())
+    });
     let answer = proxies.all[other].act("analyzer", "start");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let light = light::Members::join(many, regions, &servers[0].url(), &says);
@@ -768,6 +773,26 @@ fn what_one_member_does_alone_is_judged_by_the_figures_of_all() {
         assert_eq!(weights(serin), 200_000, "one member pulls nobody down");
     }
     own.behave(&json!({ "error_rate": 0.0 }));
+    // What happens while it is away, and is told to nobody any more when it is back.
+    let body = json!({ "summary": "pager" }).to_string();
+    let opened = post(
+        members.all[0].admin,
+        "/api/rollouts/analyzer/incidents",
+        &body,
+    );
+    assert!(opened.status < 300, "{}", opened.text());
+    eventually("the others have it, and say so", || {
+        let events = members.all[0].events("analyzer");
+        let opened = events
+            .iter()
+            .find(|event| event["event"] == "incident_opened")?;
+        let seen = fleet(&members.all[0]);
+        let mut each = seen["members"].as_array()?.iter();
+        let has = |member: &Value| {
+            member["events"]["analyzer"].as_u64() >= opened["id"].as_u64() || member["name"] == "m4"
+        };
+        each.all(has).then_some(())
+    });
     link.mend();
     let healed = Instant::now();
     eventually("the fleet holds while that is judged", || {
@@ -788,6 +813,16 @@ fn what_one_member_does_alone_is_judged_by_the_figures_of_all() {
         let mut told = events.iter().filter_map(|event| event["sentence"].as_str());
         told.find(|what| what.contains("m4") && what.contains("undone"))
             .map(|_| ())
+    });
+    eventually("it has the history of all, what it missed as well", || {
+        let numbers = |serin: &Serin| -> Vec<Value> {
+            let events = serin.events("analyzer");
+            let numbered = events.iter();
+            numbered
+                .map(|event| json!([event["id"], event["event"]]))
+                .collect()
+        };
+        (numbers(lonely) == numbers(&members.all[0])).then_some(())
     });
 }
 
@@ -847,10 +882,7 @@ fn a_member_with_another_plan_carries_traffic_and_has_no_vote() {
     let file = other.folder.path().join("proxy.toml");
     let text = std::fs::read_to_string(&file).expect("its file");
     std::fs::write(&file, text.replace("weight = \"20%\"", "weight = \"30%\"")).expect("a file");
-    assert_eq!(
-        crate::support::post(other.admin, "/api/reload", "").status,
-        200
-    );
+    assert_eq!(post(other.admin, "/api/reload", "").status, 200);
     eventually("it may not lead", || {
         (fleet(&members.all[2])["may_lead"] == false).then_some(())
     });

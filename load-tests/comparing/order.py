@@ -49,38 +49,15 @@ def serving(place, upstream, shape):
         time.sleep(REST_SECONDS)
     finally:
         program.stop()
-    return by_function(profile.read_text())
+    return by_function(profile)
 
 
-def by_function(text):
+def by_function(profile):
     """What each function of the binary cost by itself. Those of recursion are told as `name'2`."""
-    names, costs = {}, collections.Counter()
-    here, in_binary, callee = None, False, False
-    binary = pathlib.Path(os.environ["SERIN_BIN"]).name
-    for line in text.splitlines():
-        if line.startswith("ob="):
-            number, name = re.fullmatch(r"ob=\((\d+)\)(?: (.+))?", line).groups()
-            if name:
-                names["ob", number] = name
-            in_binary = pathlib.Path(names["ob", number]).name == binary
-        elif line.startswith("cob="):
-            number, name = re.fullmatch(r"cob=\((\d+)\)(?: (.+))?", line).groups()
-            if name:
-                names["ob", number] = name
-        elif match := re.fullmatch(r"(c?)fn=\((\d+)\)(?: (.+))?", line):
-            called, number, name = match.groups()
-            if name:
-                names["fn", number] = re.sub(r"'\d+$", "", name)
-            if not called:
-                here = names["fn", number]
-        elif line.startswith("calls="):
-            # The line after it is what the callee cost.
-            callee = True
-        elif line[:1].isdigit() or line[:1] in "+-*":
-            # A cost of nothing is left out.
-            if not callee and in_binary and not here.startswith("0x"):
-                costs[here] += sum(map(int, line.split()[1:]))
-            callee = False
+    told = subprocess.run(["callgrind_annotate", "--threshold=100", "--auto=no", profile], capture_output=True, text=True, check=True).stdout
+    costs = collections.Counter()
+    for cost, name in re.findall(rf"^ *([\d,]+) .*?\?\?\?:(?!0x)(\S+?)(?:'\d+)? \[{re.escape(os.environ['SERIN_BIN'])}\]$", told, re.M):
+        costs[name] += int(cost.replace(",", ""))
     return costs
 
 

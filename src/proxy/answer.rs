@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::download::{Broken, Download};
-use super::http2::Lane;
 use super::meter::Meter;
+use super::passage::Passage;
 use super::visit::Visit;
 
 /// The body of every answer to a client.
@@ -23,14 +23,14 @@ pub(super) struct Answer {
 /// One request's time on its connection, from its beginning to the end of the answer's body.
 pub(super) struct Turn {
     meter: Arc<Meter>,
-    /// Its stream, where the connection speaks HTTP/2.
-    lane: Option<Lane>,
 }
 
 enum Kind {
     Text(Bytes),
     /// On the heap: it is handed on some ten times until it lies where the library reads it from.
     Download(Box<Download>),
+    /// Of HTTP/2: what follows the head on its stream.
+    Tunnel(Box<Passage>),
 }
 // === impl Answer ===
 
@@ -60,10 +60,32 @@ impl Answer {
         }
     }
 
+    /// A stream of HTTP/2 that goes on as a tunnel.
+    pub(super) fn tunnel(passage: Box<Passage>, turn: Turn) -> Self {
+        Self {
+            kind: Kind::Tunnel(passage),
+            turn: Some(turn),
+            visit: None,
+        }
+    }
+
+    /// The tunnel that follows, and the turn of its request, which lasts as long; the same answer where none does.
+    pub(super) fn into_tunnel(mut self) -> Result<(Box<Passage>, Turn), Self> {
+        match (std::mem::take(&mut self.kind), self.turn.take()) {
+            (Kind::Tunnel(passage), Some(turn)) => Ok((passage, turn)),
+            (kind, turn) => {
+                self.kind = kind;
+                self.turn = turn;
+                Err(self)
+            }
+        }
+    }
+
     fn is_over(&self) -> bool {
         match &self.kind {
             Kind::Text(text) => text.is_empty(),
             Kind::Download(download) => download.is_over(),
+            Kind::Tunnel(_) => false,
         }
     }
 }
@@ -92,11 +114,8 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Self { kind, turn, visit } = &mut *self;
-        let polled = match turn.as_mut().and_then(|turn| turn.lane.as_mut()) {
-            None => kind.poll(cx),
-            Some(lane) => lane.poll_frame(|| kind.poll(cx)),
-        };
+        let Self { kind, visit, .. } = &mut *self;
+        let polled = kind.poll(cx);
         if let (Some(visit), Poll::Ready(Some(Ok(frame)))) = (visit, &polled) {
             visit.handed_on(frame.data_ref().map_or(0, Bytes::len));
         }
@@ -104,10 +123,6 @@ impl Body for Answer {
     }
 
     fn is_end_stream(&self) -> bool {
-        let lane = self.turn.as_ref().and_then(|turn| turn.lane.as_ref());
-        if lane.is_some_and(Lane::keeps) {
-            return false;
-        }
         self.is_over()
     }
 
@@ -115,6 +130,7 @@ impl Body for Answer {
         match &self.kind {
             Kind::Text(text) => SizeHint::with_exact(text.len() as u64),
             Kind::Download(download) => download.size_hint(),
+            Kind::Tunnel(_) => SizeHint::new(),
         }
     }
 }
@@ -127,22 +143,24 @@ impl Kind {
             Self::Text(text) if text.is_empty() => Poll::Ready(None),
             Self::Text(text) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
             Self::Download(download) => download.poll(cx),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
 }
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Text(Bytes::new())
+    }
+}
+
 // === impl Turn ===
 
 impl Turn {
-    /// Its stream, where the connection speaks HTTP/2.
-    pub(super) fn lane(&self) -> Option<&Lane> {
-        self.lane.as_ref()
-    }
-
-    pub(super) fn begin(meter: &Arc<Meter>, lane: Option<Lane>) -> Self {
+    pub(super) fn begin(meter: &Arc<Meter>) -> Self {
         meter.begin_turn();
         Self {
             meter: Arc::clone(meter),
-            lane,
         }
     }
 }

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::deadline::{Deadline, Deadlines};
+use super::incoming::Incoming;
 use super::mirror::Taken;
 use super::respond::Fault;
 use super::stay::Stay;

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::http2;
+use super::incoming::Incoming;
 use super::introduction;
 use super::io::Accepted;
 use super::meter::Phase;
@@ -165,7 +167,8 @@ async fn speak(
     limits: &Limits,
     peer: SocketAddr,
 ) -> (Accepted<Wire>, Bytes, Left) {
-    let service = service_fn(|request| handle(Rc::clone(client), request, None));
+    let service =
+        service_fn(|request: Request<_>| handle(Rc::clone(client), request.map(Incoming::from)));
     let mut connection = builder(limits).serve_connection(TokioIo::new(io), service);
     let left = poll_fn(|cx| {
         if let Some(cut) = place.cut() {
@@ -206,7 +209,7 @@ async fn secure(place: &Place, stream: TcpStream, listener: &tls::Listener) -> O
 async fn serve_http2(place: Place, client: Rc<Client>, io: Accepted<Wire>, peer: SocketAddr) {
     let worker = Rc::clone(place.worker());
     let table = worker.table();
-    let io = TokioIo::new(io.into_http2());
+    let io = io.into_http2();
     let cut = http2::serve(&place, client, io, &table.rules().limits, peer).await;
     if place.meter().is_flood() {
         worker.recorder.tally(Tally::FrameFlood);

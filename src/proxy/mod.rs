@@ -3,9 +3,9 @@
 //! `listen` binds, `worker` accepts, `balance` spreads connections over the workers, `introduction` reads who comes where a balancer says it, `connection` and `io` keep
 //! a client's connection, `http2` and `frames` one of HTTP/2; `registry` ends those whose time is up by what `meter`
 //! noted, on the clock of `coarse`; `spellings` are the names of heads as they were written. `service` is the table of contents of one request: `translate`, `check`, `learner`,
-//! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing` and `body` up, `refusal` where there is no answer,
+//! `choose`, `headers`, then `forward` with `next`, `order`, `outgoing`, `incoming` and `body` up, `refusal` where there is no answer,
 //! `download` and `answer` down, `kept` for the connection, `grpc` where it is a call, `outcome` for the records, `visit` for the
-//! access log and, with `trace`, for spans, and `respond` where an error becomes a status. `deadline` is what all of them wait by. Where a request asks
+//! access log and, with `trace`, for spans, and `respond` where an error becomes a status; `date` is for answers that say none. `deadline` is what all of them wait by. Where a request asks
 //! for another protocol, `upgrade` and `websocket` say what is asked and granted, `passage` and `tunnel` carry what follows;
 //! `stay` looks after them and after streams; `mirror` sends copies of baseline's requests to canary. Knows nothing of
 //! the control path.
@@ -20,6 +20,7 @@ mod check;
 mod choose;
 mod coarse;
 mod connection;
+mod date;
 mod deadline;
 mod download;
 mod forward;
@@ -31,6 +32,7 @@ mod guard;
 mod headers;
 mod http2;
 mod ids;
+mod incoming;
 mod introduction;
 mod io;
 mod kept;

@@ -27,6 +27,7 @@ impl Seen {
     pub(super) const OTHER_HOP: Self = Self(1 << 13);
     /// What only serin says to clients.
     pub(super) const OURS: Self = Self(1 << 14);
+    pub(super) const COOKIE: Self = Self(1 << 15);
 
     /// Of all names of a head.
     pub(super) fn of(headers: &HeaderMap) -> Self {
@@ -47,6 +48,7 @@ impl Seen {
     fn named(name: &str) -> Self {
         match name {
             "te" => Self::TE,
+            "cookie" => Self::COOKIE,
             "upgrade" => Self::UPGRADE,
             "trailer" => Self::TRAILER,
             "forwarded" => Self::FORWARDED,
@@ -78,6 +80,7 @@ mod tests {
     fn it_is_what_look_ups_would_find() {
         let names = [
             "te",
+            "cookie",
             "upgrade",
             "trailer",
             "forwarded",
@@ -104,7 +107,7 @@ mod tests {
             seen.push(Seen::of(&one));
         }
         let bits: u32 = seen.iter().map(|seen| seen.0.count_ones()).sum();
-        assert_eq!(bits, 15, "each its own, but for host");
+        assert_eq!(bits, 16, "each its own, but for host");
         let together = seen.into_iter().fold(Seen::NONE, Seen::and);
         assert_eq!(Seen::of(&all), together);
         assert_eq!(Seen::of(&HeaderMap::new()), Seen::NONE);

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body::Body;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::{Answer, Turn};
@@ -22,8 +22,8 @@ use super::choose::{self, Choice};
 use super::forward::{Passed, Start, forward};
 use super::grpc;
 use super::headers::{self, Peer, X_SERIN_POOL};
-use super::http2::{self, Lane};
 use super::ids::Dice;
+use super::incoming::Incoming;
 use super::learner::{Asker, client_address};
 use super::meter::Meter;
 use super::mirror::Shadow;
@@ -72,14 +72,13 @@ struct Destination {
     ledger: Rc<Ledger>,
 }
 
-/// Answers one request: with upstream's answer, or with serin's own. `lane` is its stream, where it came by HTTP/2.
+/// Answers one request: with upstream's answer, or with serin's own.
 pub(super) async fn handle(
     client: Rc<Client>,
-    mut request: Request<Incoming>,
-    lane: Option<Lane>,
+    request: Request<Incoming>,
 ) -> Result<Response<Answer>, Infallible> {
-    let is_http2 = lane.is_some();
-    let turn = Turn::begin(&client.meter, lane);
+    let is_http2 = request.version() == Version::HTTP_2;
+    let turn = Turn::begin(&client.meter);
     let has_body = !request.body().is_end_stream();
     let is_head = request.method() == Method::HEAD;
     let mut visit = Visit::begin(&client.worker, client.ip, &request);
@@ -88,12 +87,9 @@ pub(super) async fn handle(
     } else {
         client.meter.spellings().take_request()
     };
-    // What a tunnel of HTTP/2 goes on with; of HTTP/1 it is the connection itself.
-    let is_connect = is_http2 && request.method() == Method::CONNECT;
-    let upgrade = is_connect.then(|| hyper::upgrade::on(&mut request));
     let mut answered = Spelling::default();
     let mut response = match serve(&client, request, asked, visit.as_deref_mut()).await {
-        Ok((response, spelling, reply)) => {
+        Ok((mut response, spelling, reply)) => {
             answered = spelling;
             client
                 .worker
@@ -114,13 +110,15 @@ pub(super) async fn handle(
                     if let Some(visit) = &mut visit {
                         visit.ended();
                     }
-                    match upgrade {
-                        Some(upgrade) => http2::tunnel(passage, turn, upgrade),
-                        None => {
-                            client.meter.spellings().put_answer(answered);
-                            *client.switched.borrow_mut() = Some((passage, turn));
-                        }
+                    if is_http2 {
+                        client
+                            .worker
+                            .date
+                            .put(response.headers_mut(), &client.worker.clock);
+                        return Ok(response.map(|()| Answer::tunnel(passage, turn)));
                     }
+                    client.meter.spellings().put_answer(answered);
+                    *client.switched.borrow_mut() = Some((passage, turn));
                     return Ok(response.map(|()| Answer::switched()));
                 }
             }
@@ -146,6 +144,10 @@ pub(super) async fn handle(
     if is_http2 {
         // HTTP/2 says it by frames.
         response.headers_mut().remove(CONNECTION);
+        client
+            .worker
+            .date
+            .put(response.headers_mut(), &client.worker.clock);
         return Ok(response);
     }
     client.meter.spellings().put_answer(answered);
@@ -170,10 +172,12 @@ async fn serve(
     let is_http2 = parts.version == Version::HTTP_2;
     let mut asked = None;
     if is_http2 {
-        asked = Asked::by_connect(&mut parts, rand::random())?;
-        translate::canonical(&mut parts)?;
+        asked = Asked::by_connect(&mut parts, rand::random)?;
     }
     let seen = Seen::of(&parts.headers);
+    if is_http2 {
+        translate::canonical(&mut parts, seen)?;
+    }
     let host = check::head(&parts, &rules.limits)?;
     let is_misdirected = |secured: &Secured| !secured.is_for(host);
     if client.secured.as_ref().is_some_and(is_misdirected) {

@@ -3,11 +3,14 @@
 //! What HTTP/1 says in one way HTTP/2 says in two: a host, a list of cookies. Afterwards the head reads as one of
 //! HTTP/1 does, and everything behind judges it alike. The form of frames and pseudo-headers is the library's.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, Entry, HOST, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::respond::Fault;
+use super::seen::Seen;
 
 /// What speaks of a connection, which HTTP/2 does by frames (RFC 9113, 8.2.2).
 const OF_A_CONNECTION: [HeaderName; 5] = [
@@ -18,39 +21,49 @@ const OF_A_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
 ];
 
+/// Where one of them may be.
+const MAY_BE_A_CONNECTIONS: Seen = Seen::CONNECTION
+    .and(Seen::OTHER_HOP)
+    .and(Seen::TRANSFER_ENCODING)
+    .and(Seen::UPGRADE);
+
 /// Turns a head of HTTP/2 into what HTTP/1 would have said, or tells why that would be two requests in one.
 ///
 /// `:authority` and `host` have to agree, of which `check` makes sure: here the host is filled in where only
-/// `:authority` was sent.
-pub(super) fn canonical(parts: &mut Parts) -> Result<(), Fault> {
+/// `:authority` was sent. `seen` is what the headers have.
+pub(super) fn canonical(parts: &mut Parts, seen: Seen) -> Result<(), Fault> {
     let headers = &mut parts.headers;
-    if OF_A_CONNECTION
-        .iter()
-        .any(|name| headers.contains_key(name))
+    if seen.any(MAY_BE_A_CONNECTIONS)
+        && OF_A_CONNECTION
+            .iter()
+            .any(|name| headers.contains_key(name))
     {
         return Err(Fault::BadRequest("a connection's header in HTTP/2"));
     }
-    if headers.get_all(TE).iter().any(|te| te != "trailers") {
+    if seen.any(Seen::TE) && headers.get_all(TE).iter().any(|te| te != "trailers") {
         return Err(Fault::BadRequest("te is not trailers in HTTP/2"));
     }
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    // The library takes a length without digits for zero, and would pass it on.
-    if lengths.next().is_some_and(|length| !is_number(length)) {
-        return Err(Fault::BadRequest("malformed content-length"));
-    }
-    if lengths.next().is_some() {
-        return Err(Fault::BadRequest("two lengths"));
+    if seen.any(Seen::CONTENT_LENGTH) {
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        // The library takes a length without digits for zero, and would pass it on.
+        if lengths.next().is_some_and(|length| !is_number(length)) {
+            return Err(Fault::BadRequest("malformed content-length"));
+        }
+        if lengths.next().is_some() {
+            return Err(Fault::BadRequest("two lengths"));
+        }
     }
     if headers.values().any(is_padded) {
         return Err(Fault::BadRequest("a value begins or ends with a blank"));
     }
-    join_crumbs(headers);
+    if seen.any(Seen::COOKIE) {
+        join_crumbs(headers);
+    }
     if let Some(authority) = parts.uri.authority()
-        && !headers.contains_key(HOST)
+        && let Entry::Vacant(place) = headers.entry(HOST)
     {
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| Fault::BadRequest("malformed authority"))?;
-        headers.insert(HOST, host);
+        let host = HeaderValue::from_str(authority.as_str());
+        place.insert(host.map_err(|_| Fault::BadRequest("malformed authority"))?);
     }
     Ok(())
 }
@@ -104,7 +117,8 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).expect("a request").into_parts();
-        let found = canonical(&mut parts).map(|()| {
+        let seen = Seen::of(&parts.headers);
+        let found = canonical(&mut parts, seen).map(|()| {
             let all = parts.headers.iter();
             let mut all: Vec<_> = all
                 .map(|(name, value)| (name.as_str(), value.to_str().expect("text")))

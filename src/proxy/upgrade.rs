@@ -4,10 +4,10 @@
 //! asked in the words of HTTP/1.1. HTTP itself is never changed to: a tunnel of requests that nobody looks at would lead
 //! past everything that is checked here, so that `h2c` is left out as if it had not been asked for.
 
+use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
-use hyper::ext::Protocol;
 
 use super::guard::is_token;
 use super::respond::Fault;
@@ -57,7 +57,10 @@ impl Asked {
 
     /// Turns an extended CONNECT into the request that HTTP/1.1 would have made; `None` where it is none. `random` makes
     /// the key of a WebSocket.
-    pub(super) fn by_connect(parts: &mut Parts, random: u128) -> Result<Option<Self>, Fault> {
+    pub(super) fn by_connect(
+        parts: &mut Parts,
+        random: impl FnOnce() -> u128,
+    ) -> Result<Option<Self>, Fault> {
         let Some(name) = parts.extensions.remove::<Protocol>() else {
             return Ok(None);
         };
@@ -74,7 +77,7 @@ impl Asked {
         parts.headers.remove(SEC_WEBSOCKET_KEY);
         let is_websocket = name.eq_ignore_ascii_case("websocket");
         let accept = is_websocket.then(|| {
-            let key = websocket::key(random);
+            let key = websocket::key(random());
             let accept = websocket::accept(&key);
             parts.headers.insert(SEC_WEBSOCKET_KEY, key);
             accept
@@ -275,7 +278,7 @@ mod tests {
         ]);
         parts.method = Method::CONNECT;
         parts.extensions.insert(Protocol::from_static("websocket"));
-        let asked = Asked::by_connect(&mut parts, 7)
+        let asked = Asked::by_connect(&mut parts, || 7)
             .expect("well formed")
             .expect("it asks");
         assert_eq!(parts.method, Method::GET);

@@ -23,6 +23,7 @@ use super::balance::{Balance, Handed};
 use super::body::Upload;
 use super::coarse::CoarseClock;
 use super::connection;
+use super::date::Date;
 use super::deadline::{Deadlines, Elapsed};
 use super::listen::Bound;
 use super::registry::{Place as Seat, Registry};
@@ -83,6 +84,7 @@ pub(super) struct Worker {
     pub(super) registry: Registry,
     pub(super) balance: Balance,
     pub(super) clock: Arc<CoarseClock>,
+    pub(super) date: Date,
     pub(super) stays: Stays,
     /// Where bytes of tunnels lie between being read and being written.
     pub(super) scratch: RefCell<Box<[u8]>>,
@@ -137,6 +139,7 @@ async fn serve(parts: WorkerParts) -> io::Result<()> {
         registry: Registry::default(),
         balance: parts.balance,
         clock: Arc::default(),
+        date: Date::default(),
         stays: Stays::default(),
         scratch: RefCell::new(vec![0; PIECE].into()),
         left: Notify::new(),

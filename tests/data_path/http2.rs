@@ -75,6 +75,43 @@ fn a_request_goes_upstream_as_one_of_http1() {
 }
 
 #[test]
+fn an_answer_has_a_date_its_own_where_it_has_one() {
+    const OWN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let upstream = Upstream::scripted(move |mut exchange| {
+        while let Some(head) = exchange.head() {
+            let date = match head.contains("/own") {
+                true => format!("date: {OWN}\r\n"),
+                false => String::new(),
+            };
+            exchange.write(&format!(
+                "HTTP/1.1 200 OK\r\n{date}content-length: 0\r\n\r\n"
+            ));
+        }
+    });
+    let proxy = Proxy::start("", &only(&[upstream.address()], ""));
+    run(async {
+        let client = connect(proxy.address()).await;
+        let date = async |method: Method, target: &str| {
+            let request = Request::builder().method(method).uri(target).body(());
+            let answer = ask(&client, request.expect("a request"), b"").await;
+            let answer = answer.expect("an answer");
+            let date = answer.headers["date"].to_str().expect("text").to_owned();
+            (answer.status, date)
+        };
+        let own = date(Method::GET, "http://h/own").await;
+        assert_eq!(own, (200, OWN.to_owned()));
+        // An upstream's that has none, and serin's own.
+        for (method, status) in [(Method::GET, 200), (Method::TRACE, 405)] {
+            let (found, date) = date(method, "http://h/").await;
+            assert_eq!(found, status);
+            let read = jiff::fmt::rfc2822::parse(&date).expect("a date");
+            let age = jiff::Timestamp::now().duration_since(read.timestamp());
+            assert!(age.as_secs().abs() < 60, "{date}");
+        }
+    });
+}
+
+#[test]
 fn streams_of_one_connection_are_served_at_once_and_counted_one_by_one() {
     let (arrived, arrivals) = mpsc::channel();
     let (go, proceed) = mpsc::channel::<()>();

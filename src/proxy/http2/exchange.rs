@@ -210,6 +210,8 @@ impl Sending {
                 Err(frame) => {
                     if let Ok(mut trailers) = frame.into_trailers() {
                         translate::strip_trailers(&mut trailers);
+                        // No more data: what room there is is others'.
+                        self.stream.reserve_capacity(0);
                         return Poll::Ready(self.stream.send_trailers(trailers));
                     }
                 }

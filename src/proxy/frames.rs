@@ -1,8 +1,8 @@
-//! HTTP/2 frames as a client sends them, judged below hyper: pure.
+//! HTTP/2 frames as a client sends them, judged below the library: pure.
 //!
 //! Cuts the bytes into frames, and tells what the library does not bound, and faults for which it names another error than
 //! the standard, or none. Knows when something begun, a frame or a block of headers, has not ended. What a frame means
-//! is hyper's.
+//! is the library's.
 //!
 //! Reading order: `allowance` (frames that carry no request), `begun` (the streams, and who has ended), `block` (headers over
 //! several frames), `hpack` (whether they can be decoded).

@@ -1,6 +1,6 @@
-//! The I/O type below hyper towards a client.
+//! The I/O type below the libraries towards a client.
 //!
-//! Sees the bytes before hyper does: when a head begins, the preface of HTTP/2 and its frames, a client that does not
+//! Sees the bytes before they do: when a head begins, the preface of HTTP/2 and its frames, a client that does not
 //! read. What the guard refuses never reaches hyper, and an answer that hyper would make by itself never leaves; the
 //! connection's task writes ours instead. Closes nothing: `connection` does, by what is noted here. What HTTP/2 writes is
 //! gathered in a `batch`; `written` is the way out.
@@ -23,7 +23,7 @@ use super::passage::ClientSide;
 use crate::config::Limits;
 use crate::wire::Wire;
 
-/// A client's connection below hyper. `S` is the transport.
+/// A client's connection below the libraries. `S` is the transport.
 #[derive(Debug)]
 pub(super) struct Accepted<S> {
     stream: S,

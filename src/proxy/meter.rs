@@ -27,7 +27,7 @@ pub(super) enum Phase {
 }
 
 /// What the I/O type, the service and the sweep of one connection tell each other. All on one worker; atomic only
-/// because what lies below hyper has to be `Send`.
+/// because what lies below the libraries has to be `Send`.
 #[derive(Debug)]
 pub(super) struct Meter {
     clock: Arc<CoarseClock>,

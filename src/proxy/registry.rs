@@ -191,7 +191,7 @@ fn judge_http2(
         let has_to_go = draining.is_some() || is_over(state.idle, timeouts.keep_alive);
         return has_to_go.then_some(Cut::GoAway);
     };
-    // hyper ends it once the client has answered; one that does not answer any more has its grace.
+    // The library ends it once the client has answered; one that does not answer any more has its grace.
     let is_overdue = state.idle.is_some() && u64::from(told) >= millis(timeouts.idle_grace);
     is_overdue.then_some(Cut::Close)
 }

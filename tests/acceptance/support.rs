@@ -598,3 +598,47 @@ impl Drop for StopOnDrop<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+/// A disk that stalls: each time serin's store waits for it, it takes so much longer, until this is dropped.
+pub(crate) struct Stall(Child);
+
+impl Stall {
+    /// Milliseconds each time.
+    pub(crate) fn begin(serin: &Serin, millis: i64) -> Self {
+        let tasks = format!("/proc/{}/task", serin.process.child.id());
+        let task = std::fs::read_dir(&tasks)
+            .expect("it runs")
+            .map(|task| task.expect("a thread").path())
+            .find(|task| {
+                let name = std::fs::read_to_string(task.join("comm"));
+                name.is_ok_and(|name| name.trim() == "store")
+            });
+        let task = task.expect("the store's thread");
+        let us = millis * 1_000;
+        let strace = Command::new("strace")
+            .args(["-e", "trace=fsync,fdatasync", "-e"])
+            .arg(format!("inject=fsync,fdatasync:delay_enter={us}"))
+            .arg("-p")
+            .arg(task.file_name().expect("its number"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace is there");
+        let stall = Self(strace);
+        eventually("the store's thread is watched", || {
+            let status = std::fs::read_to_string(task.join("status")).expect("it runs");
+            let tracer = status
+                .lines()
+                .find_map(|line| line.strip_prefix("TracerPid:"));
+            (tracer?.trim() != "0").then_some(())
+        });
+        stall
+    }
+}
+
+impl Drop for Stall {
+    fn drop(&mut self) {
+        // Its thread goes on by itself.
+        self.0.kill().expect("it is ours");
+        self.0.wait().expect("it is ours");
+    }
+}

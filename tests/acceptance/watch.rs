@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use serin::stub::load::LoadSettings;
 
 use crate::support::{
-    Analyzer, Learners, Place, Serin, binary, eventually, pause, post, two_pools,
+    Analyzer, Learners, Place, Serin, Stall, binary, eventually, pause, post, two_pools,
 };
 
 const STAGES: &str = r#"
@@ -342,6 +342,25 @@ fn a_pipe_gets_a_line_in_each_interval() {
     assert!(back.contains("analyzer: running, stage ramp"), "{back}");
     let back = objects.document("its return", |one| one["events"][0]["event"] == "restarted");
     assert_eq!(back["status"]["phase"], "running");
+    load.stop();
+}
+
+#[test]
+fn what_the_journal_gets_late_is_said_all_the_same() {
+    let (serin, _analyzers, load) = world(STAGES);
+    let plain = Pipe::start(&serin, &["--interval", "250ms"]);
+    plain.line("a state", |line| line.contains("original "));
+    let stall = Stall::begin(&serin, 2_000);
+    assert_eq!(serin.act("analyzer", "start").status, 200);
+    // Until its event is on the disk the watch has looked some eight times.
+    let events = eventually("the start in the journal", || {
+        Some(serin.events("analyzer")).filter(|events| !events.is_empty())
+    });
+    drop(stall);
+    for event in events {
+        let said = format!("event {}: ", event["id"]);
+        plain.line(&said, |line| line.contains(&said));
+    }
     load.stop();
 }
 

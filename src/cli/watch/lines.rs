@@ -89,7 +89,7 @@ impl Reader {
             let mut answer = self.session.get(&path).await?;
             events = answer["events"].take();
         }
-        self.last = Some(newest);
+        self.last = Some(said(after, &events));
         self.heard = clock::wall();
         Ok(Round { state, events })
     }
@@ -135,6 +135,13 @@ impl Reader {
     }
 }
 
+/// The last event that was said: one that the journal does not have yet comes with a later line.
+fn said(after: u64, events: &Value) -> u64 {
+    let newest = events.as_array().and_then(|events| events.last());
+    let id = newest.and_then(|event| event["id"].as_u64());
+    id.unwrap_or(after)
+}
+
 /// False where nobody reads any more.
 fn write(text: &str) -> anyhow::Result<bool> {
     let mut out = std::io::stdout().lock();
@@ -143,5 +150,17 @@ fn write(text: &str) -> anyhow::Result<bool> {
         Ok(()) => Ok(true),
         Err(why) if why.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(why) => Err(why.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_come_is_asked_for_again() {
+        assert_eq!(said(4, &json!([])), 4);
+        assert_eq!(said(4, &json!([{ "id": 5 }, { "id": 6 }])), 6);
+        assert_eq!(said(0, &json!(null)), 0);
     }
 }

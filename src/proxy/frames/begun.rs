@@ -32,7 +32,7 @@ impl Begun {
 
     /// A frame of a request, perhaps its last one (RFC 9113, 5.1, "half-closed (remote)").
     pub(super) fn go_on(&mut self, stream: u32, ends: bool) -> Result<(), Ending> {
-        // A stream that no client may begin, or has not begun, is hyper's to refuse.
+        // A stream that no client may begin, or has not begun, is the library's to refuse.
         let before = self.last.checked_sub(stream);
         let place = before.filter(|_| stream % 2 == 1).map(|before| before / 2);
         let bit = place.and_then(|place| 1_u128.checked_shl(place));

@@ -1,6 +1,6 @@
 //! Whether a client's blocks of headers can be decoded (RFC 7541): pure.
 //!
-//! Follows the dynamic table by the sizes of its entries and keeps no text: hyper decodes the blocks, but names another
+//! Follows the dynamic table by the sizes of its entries and keeps no text: the library decodes the blocks, but names another
 //! error than the standard's where one cannot be, and drops what trailers may not hold.
 
 use std::collections::VecDeque;

@@ -1,14 +1,13 @@
 //! A canary that begins to fail in the middle of a stage is gone within a second, whatever the disk does.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::support::{
-    Analyzer, Connection, Place, Serin, StopOnDrop, eventually, eventually_within, get, pause,
-    post, two_pools, unix_ms, wall_ms,
+    Analyzer, Connection, Place, Serin, Stall, StopOnDrop, eventually_within, get, pause, post,
+    two_pools, unix_ms, wall_ms,
 };
 
 /// So many that 60 % are no chance under the tripwire's 50 % as soon as a second shows them: some 400 canary requests.
@@ -79,7 +78,7 @@ fn one_rollback(serin: &Serin, ultra_fast: &Analyzer, stalls: bool) -> i64 {
         },
     );
 
-    let stall = stalls.then(|| Stall::begin(serin));
+    let stall = stalls.then(|| Stall::begin(serin, STALL_MS));
     let broken_at = unix_ms();
     ultra_fast.behave(&json!({ "error_rate": 0.6 }));
     eventually_within(Duration::from_secs(5), "weights back at 0", &mut || {
@@ -150,48 +149,5 @@ fn load(
             Err(why) => panic!("a request was lost: {why}"),
         };
         pause();
-    }
-}
-
-/// A disk that stalls: each time serin's store waits for it, it takes so much longer, until this is dropped.
-struct Stall(Child);
-
-impl Stall {
-    fn begin(serin: &Serin) -> Self {
-        let tasks = format!("/proc/{}/task", serin.process.child.id());
-        let task = std::fs::read_dir(&tasks)
-            .expect("it runs")
-            .map(|task| task.expect("a thread").path())
-            .find(|task| {
-                let name = std::fs::read_to_string(task.join("comm"));
-                name.is_ok_and(|name| name.trim() == "store")
-            });
-        let task = task.expect("the store's thread");
-        let us = STALL_MS * 1_000;
-        let strace = Command::new("strace")
-            .args(["-e", "trace=fsync,fdatasync", "-e"])
-            .arg(format!("inject=fsync,fdatasync:delay_enter={us}"))
-            .arg("-p")
-            .arg(task.file_name().expect("its number"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("strace is there");
-        let stall = Self(strace);
-        eventually("the store's thread is watched", || {
-            let status = std::fs::read_to_string(task.join("status")).expect("it runs");
-            let tracer = status
-                .lines()
-                .find_map(|line| line.strip_prefix("TracerPid:"));
-            (tracer?.trim() != "0").then_some(())
-        });
-        stall
-    }
-}
-
-impl Drop for Stall {
-    fn drop(&mut self) {
-        // Its thread goes on by itself.
-        self.0.kill().expect("it is ours");
-        self.0.wait().expect("it is ours");
     }
 }

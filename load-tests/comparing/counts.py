@@ -22,8 +22,6 @@ BUDGET = {
     "TLS 1.3, HTTP/2": {"instructions": 47_400, "allocations": 18, "system calls": 4.0},
 }
 SHAPES = {"HTTP/1.1": ["--h1", "-c8"], "HTTP/2": ["-c2", "-m4"], "TLS 1.3, HTTP/1.1": ["--h1", "-c8"], "TLS 1.3, HTTP/2": ["-c2", "-m4"]}
-
-
 # What callgrind counts beside instructions with its model of a cache of 32 KiB each and of a predictor; and how it is called here.
 SIMULATED = ["--cache-sim=yes", "--branch-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=33554432,16,64"]
 SHOWN = {"instructions": ["Ir"], "missed code": ["I1mr"], "missed data": ["D1mr", "D1mw"], "mispredicted": ["Bcm", "Bim"]}
@@ -69,19 +67,7 @@ def beside():
 
 # What the busiest thread of a program cost that served so many requests.
 def simulated(place, upstream, name, shape, requests):
-    profile = place.folder / f"beside-{name}-{requests}"
-    port = programs.free_port()
-    command = programs.PROGRAMS[name](place, port, upstream.port, 1, shape[1], False)
-    wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes", *SIMULATED]
-    program = programs.Running([*wrapper, *command], "0", port, place.folder / f"{name}.log")
-    try:
-        drive(program.port, shape, requests)
-    finally:
-        program.stop()
-    threads = [path.read_text() for path in place.folder.glob(f"{profile.name}-*")]
-    for path in place.folder.glob(f"{profile.name}*"):
-        path.unlink()
-    return max((events_of(text) for text in threads), key=lambda events: events["Ir"])
+    return max((events_of(text) for text in counting(place, upstream, name, shape, requests, SIMULATED)), key=lambda events: events["Ir"])
 
 
 def events_of(text):
@@ -98,26 +84,33 @@ def measured(place, upstream, shape):
 
 def counted(place, upstream, shape, requests):
     """Instructions and allocations of a worker that served so many requests."""
-    profile = place.folder / f"profile-{requests}"
-    wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes"]
-    program = begin(place, upstream, wrapper, shape)
+    return max(of_thread(text) for text in counting(place, upstream, "serin", shape, requests, []))
+
+
+def counting(place, upstream, name, shape, requests, options):
+    """What callgrind says of each thread of a program that served so many requests."""
+    profile = place.folder / "profile"
+    wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={profile}", "--separate-threads=yes", *options]
+    program = begin(place, upstream, wrapper, name, shape)
     try:
         drive(program.port, shape, requests)
     finally:
         program.stop()
-    threads = [of_thread(path.read_text()) for path in place.folder.glob(f"profile-{requests}-*")]
-    return max(threads)
+    told = [path.read_text() for path in place.folder.glob("profile-*")]
+    for path in place.folder.glob("profile*"):
+        path.unlink()
+    return told
 
 
 def of_thread(text):
-    total = int(re.search(r"^(?:totals|summary): (\d+)", text, re.M).group(1))
+    total = events_of(text)["Ir"]
     names = dict(re.findall(r"^c?fn=\((\d+)\) (.+)$", text, re.M))
     called = re.findall(r"^cfn=\((\d+)\).*\ncalls=(\d+)", text, re.M)
     return total, sum(int(count) for name, count in called if ALLOCATING.search(names.get(name, "")))
 
 
 def calls(place, upstream, shape):
-    program = begin(place, upstream, [], shape)
+    program = begin(place, upstream, [], "serin", shape)
     try:
         drive(program.port, shape, FEW)
         worker = next(path.parent.name for path in pathlib.Path(f"/proc/{program.pid}/task").glob("*/comm")
@@ -129,10 +122,10 @@ def calls(place, upstream, shape):
         program.stop()
 
 
-def begin(place, upstream, wrapper, shape):
+def begin(place, upstream, wrapper, name, shape):
     port = programs.free_port()
-    command = programs.serin(place, port, upstream.port, 1, shape[1], False)
-    return programs.Running([*wrapper, *command], "0", port, place.folder / "serin.log")
+    command = programs.PROGRAMS[name](place, port, upstream.port, 1, shape[1], False)
+    return programs.Running([*wrapper, *command], "0", port, place.folder / f"{name}.log")
 
 
 def drive(port, shape, requests):

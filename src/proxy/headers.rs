@@ -48,11 +48,7 @@ const HOPS: [HeaderName; 6] = [
 ];
 
 /// Where one of them may be, and `Connection`.
-const ANY_HOP: Seen = Seen::CONNECTION
-    .and(Seen::OTHER_HOP)
-    .and(Seen::TRANSFER_ENCODING)
-    .and(Seen::UPGRADE)
-    .and(Seen::TE);
+const ANY_HOP: Seen = Seen::HOP.and(Seen::TE);
 
 /// Headers that serin says of a request, at most.
 const SAID: usize = 6;

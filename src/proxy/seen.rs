@@ -28,6 +28,11 @@ impl Seen {
     /// What only serin says to clients.
     pub(super) const OURS: Self = Self(1 << 14);
     pub(super) const COOKIE: Self = Self(1 << 15);
+    /// What speaks of a connection, beside `TE`.
+    pub(super) const HOP: Self = Self::CONNECTION
+        .and(Self::OTHER_HOP)
+        .and(Self::TRANSFER_ENCODING)
+        .and(Self::UPGRADE);
 
     /// Of all names of a head.
     pub(super) fn of(headers: &HeaderMap) -> Self {

@@ -21,19 +21,13 @@ const OF_A_CONNECTION: [HeaderName; 5] = [
     UPGRADE,
 ];
 
-/// Where one of them may be.
-const MAY_BE_A_CONNECTIONS: Seen = Seen::CONNECTION
-    .and(Seen::OTHER_HOP)
-    .and(Seen::TRANSFER_ENCODING)
-    .and(Seen::UPGRADE);
-
 /// Turns a head of HTTP/2 into what HTTP/1 would have said, or tells why that would be two requests in one.
 ///
 /// `:authority` and `host` have to agree, of which `check` makes sure: here the host is filled in where only
 /// `:authority` was sent. `seen` is what the headers have.
 pub(super) fn canonical(parts: &mut Parts, seen: Seen) -> Result<(), Fault> {
     let headers = &mut parts.headers;
-    if seen.any(MAY_BE_A_CONNECTIONS)
+    if seen.any(Seen::HOP)
         && OF_A_CONNECTION
             .iter()
             .any(|name| headers.contains_key(name))
